@@ -1,0 +1,85 @@
+# Compiler settings, the libraries from Debian 12, and the three functions that folders use:
+#   kraken_library(<target> SOURCES ... DEPS ...)      one static library per folder
+#   kraken_executable(<target> SOURCES ... DEPS ...)
+#   kraken_unit_test(<name> SOURCES ... DEPS ...)      a GoogleTest program and the ctest of the same name
+
+set(CMAKE_CXX_STANDARD 23)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_CXX_SCAN_FOR_MODULES OFF)
+set(CMAKE_CXX_FLAGS_DEBUG "-O0 -gline-tables-only")
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -gline-tables-only")
+set(KRAKEN_SANITIZE "" CACHE STRING "Sanitizers to build with: address,undefined or thread")
+
+find_program(KRAKEN_CCACHE ccache)
+if(KRAKEN_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${KRAKEN_CCACHE})
+endif()
+
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(OpenSSL 3 REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(prometheus-cpp REQUIRED)
+find_package(GTest REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(RocksDB REQUIRED)
+pkg_check_modules(murmurhash REQUIRED IMPORTED_TARGET libmurmurhash)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(re2 REQUIRED IMPORTED_TARGET re2)
+find_package(Boost 1.81 REQUIRED)
+
+add_library(kraken_options INTERFACE)
+target_include_directories(kraken_options INTERFACE ${CMAKE_SOURCE_DIR})
+target_include_directories(kraken_options SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/generated)
+target_compile_options(kraken_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor -Wold-style-cast
+  -Woverloaded-virtual -Wcast-qual -Wimplicit-fallthrough -Wextra-semi -Werror
+  -fno-omit-frame-pointer -fstack-protector-strong)
+target_compile_definitions(kraken_options INTERFACE
+  $<$<CONFIG:Release>:_FORTIFY_SOURCE=2> SPDLOG_FMT_EXTERNAL)
+target_link_options(kraken_options INTERFACE -fuse-ld=lld -Wl,-z,relro,-z,now -Wl,--gc-sections)
+target_compile_options(kraken_options INTERFACE -ffunction-sections)
+target_link_libraries(kraken_options INTERFACE Threads::Threads fmt::fmt)
+
+if(KRAKEN_SANITIZE)
+  set(CMAKE_CXX_FLAGS_DEBUG "-O1 -gline-tables-only")
+  target_compile_options(kraken_options INTERFACE -fsanitize=${KRAKEN_SANITIZE} -fno-sanitize-recover=all)
+  target_link_options(kraken_options INTERFACE -fsanitize=${KRAKEN_SANITIZE})
+  target_compile_definitions(kraken_options INTERFACE _GLIBCXX_ASSERTIONS KRAKEN_SANITIZED=1)
+  if(KRAKEN_SANITIZE MATCHES "thread")
+    target_compile_definitions(kraken_options INTERFACE BOOST_ASIO_DISABLE_FENCED_BLOCK)
+  endif()
+endif()
+
+# Asio and Beast are compiled once (src/net/asio_impl.cc, http/beast_impl.cc), not in every file that includes them.
+add_library(kraken_asio INTERFACE)
+target_compile_definitions(kraken_asio INTERFACE
+  BOOST_ASIO_SEPARATE_COMPILATION BOOST_ASIO_NO_DEPRECATED
+  BOOST_BEAST_SEPARATE_COMPILATION)
+target_link_libraries(kraken_asio INTERFACE Boost::headers OpenSSL::SSL OpenSSL::Crypto)
+
+function(kraken_library target)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(${target} STATIC ${arg_SOURCES})
+  target_link_libraries(${target} PUBLIC kraken_options ${arg_DEPS})
+endfunction()
+
+function(kraken_executable target)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${target} ${arg_SOURCES})
+  target_link_libraries(${target} PRIVATE kraken_options ${arg_DEPS})
+endfunction()
+
+function(kraken_unit_test name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE kraken_options ${arg_DEPS} GTest::gtest_main GTest::gmock)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS unit)
+endfunction()
