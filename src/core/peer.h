@@ -47,7 +47,8 @@ struct PeerInfo {
   bool origin = false;
   bool complete = false;
 
-  nlohmann::json json() const;
+  /// Keys in stock's order.
+  nlohmann::ordered_json json() const;
   static Result<PeerInfo> from_json(const nlohmann::json& object);
   friend bool operator==(const PeerInfo&, const PeerInfo&) = default;
 };
