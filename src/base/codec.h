@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "src/base/error.h"
 
@@ -25,8 +26,9 @@ class Writer {
   Writer& raw(std::string_view bytes);
   /// A 32-bit length, then the bytes.
   Writer& bytes(std::string_view bytes);
-  const std::string& str() const& { return out_; }
-  std::string take() && { return std::move(out_); }
+  const std::string& str() const { return out_; }
+  /// What was written; the writer is empty afterwards.
+  std::string take() { return std::exchange(out_, {}); }
   std::size_t size() const { return out_.size(); }
 
  private:

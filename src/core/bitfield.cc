@@ -30,7 +30,7 @@ std::string Bitfield::encode() const {
   Writer writer;
   writer.u64(bits_);
   for (const std::uint64_t word : words_) writer.u64(word);
-  return std::move(writer).take();
+  return writer.take();
 }
 
 Result<Bitfield> Bitfield::decode(std::string_view bytes, std::uint32_t bits) {
