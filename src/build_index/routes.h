@@ -1,0 +1,40 @@
+#pragma once
+// The build-index of a node: stock's tag API (facts §1.6) over the replicated metadata. Reads are linearizable, the last
+// acknowledged put wins, and a put may be conditional:
+//   If-Match: "<revision>" or "<digest>"   only if the tag stands there      else 412, body: the digest it stands at
+//   If-None-Match: *                       only if the tag does not exist    else 409, body: the digest it stands at
+// Answers about a tag carry `Kraken-Tag-Revision`. Beyond stock: DELETE /tags/{tag}.
+// Threads: handlers run on any loop. What Deps points to must outlive the server.
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "src/registry/registry.h"
+
+namespace kraken::build_index {
+
+/// Tags as the build-index needs them. Implemented over metadata (src/build_index/store.h) and by fakes.
+class TagStore {
+ public:
+  virtual ~TagStore() = default;
+  /// Linearizable; nullopt: a linearizable read found none.
+  virtual net::Task<std::optional<registry::TagValue>> get(QualifiedTag tag) = 0;
+  /// Points the tag at a manifest that the cluster has, with its references (design §6 "Manifest push").
+  virtual net::Task<registry::PutOutcome> put(QualifiedTag tag, Digest digest, registry::Precondition precondition) = 0;
+  virtual net::Task<registry::RemoveOutcome> remove(QualifiedTag tag, registry::Precondition precondition) = 0;
+  /// "repository:tag" behind `after`, of one repository or, with an empty prefix, of all; in order.
+  virtual net::Task<registry::Page> list(std::optional<Repository> repository, std::string after, std::size_t count) = 0;
+};
+
+struct Deps {
+  TagStore* tags = nullptr;
+  /// What GET /origin answers: "host:port" of this cluster's origin API.
+  std::string origin_address;
+  std::function<Result<>()> ready;
+};
+
+void add_routes(http::Router& router, Deps deps);
+void add_health(http::Router& router, std::function<Result<>()> ready);
+
+}  // namespace kraken::build_index
