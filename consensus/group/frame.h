@@ -1,0 +1,66 @@
+#pragma once
+// Frames between nodes: a header of 16 bytes and a payload of at most 8 MB, checked before anything is believed or
+// allocated. Grammar and example: docs/formats/node_frames.md.
+// A bad frame is an error of the connection, which is closed. Threads: plain values.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "consensus/raft/messages.h"
+#include "src/base/error.h"
+
+namespace kraken::group {
+
+inline constexpr std::size_t kFrameHeaderBytes = 16;
+inline constexpr std::size_t kFrameBytesMax = std::size_t{8} << 20;  // payload
+inline constexpr std::uint8_t kFrameVersion = 1;
+
+/// Sent: do not renumber.
+enum class FrameKind : std::uint8_t {
+  kHello = 1,          // first on each connection, from the side that dialled
+  kWelcome = 2,        // the answer to it
+  kMessages = 3,       // Raft messages of any groups
+  kBeats = 4,          // BeatReq and BeatResp of many groups, as differences to the last ones on this connection
+  kRequests = 5,       // proposals, read indexes and queries for the receiver to answer
+  kReplies = 6,        // the answers
+  kSnapshotGet = 7,    // on a connection of its own
+  kSnapshotChunk = 8,  // at most 1 MB
+  kSnapshotEnd = 9,
+};
+
+struct FrameHeader {
+  FrameKind kind{};
+  std::uint32_t bytes = 0;     // of the payload
+  std::uint64_t checksum = 0;  // xxh3-64 of the first 8 header bytes and the payload
+};
+
+/// Appends header and payload to `out`. REQUIRES: payload.size() <= kFrameBytesMax.
+void append_frame(FrameKind kind, std::string_view payload, std::string& out);
+
+/// kProtocol: wrong magic, version, kind or length. REQUIRES: kFrameHeaderBytes bytes.
+Result<FrameHeader> decode_frame_header(std::string_view bytes);
+/// kProtocol if the checksum is not that of header and payload. `header_bytes` are the first 8 of the header.
+Result<> check_frame(const FrameHeader& header, std::string_view header_bytes, std::string_view payload);
+
+/// The next whole frame at the front of `in`: nothing if more bytes are needed. `used` says how many were taken.
+struct Frame {
+  FrameKind kind{};
+  std::string_view payload;  // into `in`
+  std::size_t used = 0;
+};
+Result<std::optional<Frame>> next_frame(std::string_view in);
+
+// ---- kMessages ----
+
+void encode_message(const raft::Message& message, std::string& out);
+/// How many bytes encode_message adds, at most.
+std::size_t message_bytes(const raft::Message& message);
+/// Every message of a payload. kProtocol: a count or length that does not fit, an unknown kind, entries whose indexes are not
+/// contiguous or whose terms go back, replica id 0.
+Result<std::vector<raft::Message>> decode_messages(std::string_view payload);
+
+}  // namespace kraken::group
