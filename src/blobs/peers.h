@@ -13,8 +13,8 @@
 
 #include "src/base/error.h"
 #include "src/core/digest.h"
+#include "src/core/store_id.h"
 #include "src/net/task.h"
-#include "storage/blob/store.h"
 
 namespace kraken::blobs {
 
@@ -38,7 +38,7 @@ class Stream {
 };
 
 struct Held {
-  blob::StoreId store{};
+  StoreId store{};
   std::uint64_t bytes = 0;
 };
 
@@ -46,14 +46,14 @@ class Peers {
  public:
   virtual ~Peers() = default;
   /// The store id of the node now.
-  virtual net::Task<blob::StoreId> store_id(std::string label) = 0;
+  virtual net::Task<StoreId> store_id(std::string label) = 0;
   /// The node has the file. kNotFound: it answers, and has not.
   virtual net::Task<Held> have(std::string label, Digest digest) = 0;
   /// Puts the bytes into the node's uploads/ under `transfer`, where they wait, hashed, for `place`. kDigestMismatch,
   /// kDiskFull.
   virtual net::Task<void> stage(std::string label, std::string transfer, Digest digest, Body body) = 0;
   /// Renames what was staged into blobs/, synced. Also succeeds where the node has the blob already. kNotFound: neither.
-  virtual net::Task<blob::StoreId> place(std::string label, std::string transfer, Digest digest) = 0;
+  virtual net::Task<StoreId> place(std::string label, std::string transfer, Digest digest) = 0;
   /// Forgets what was staged.
   virtual net::Task<void> discard(std::string label, std::string transfer) = 0;
   /// Bytes of the node's own file, each piece checked before it is sent. kNotFound: the node has no good file.

@@ -25,6 +25,7 @@
 #include "src/core/digest.h"
 #include "src/core/metainfo.h"
 #include "src/core/names.h"
+#include "src/core/store_id.h"
 #include "src/net/file_pool.h"
 #include "src/net/loop.h"
 #include "src/net/task.h"
@@ -146,10 +147,10 @@ class Service {
 
   // The other node's side of Peers (src/blobs/endpoints.h calls these).
 
-  blob::StoreId store_id() const;
+  StoreId store_id() const;
   net::Task<Held> have_here(Digest digest);
   net::Task<void> stage_here(std::string transfer, Digest digest, std::uint64_t bytes, BodyReader body);
-  net::Task<blob::StoreId> place_here(std::string transfer, Digest digest);
+  net::Task<StoreId> place_here(std::string transfer, Digest digest);
   net::Task<void> discard_here(std::string transfer);
 
   std::size_t sessions() const;

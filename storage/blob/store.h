@@ -10,8 +10,8 @@
 // nothing of records, holders and locks: whoever places or removes a blob holds the digest's lock (src/blobs/locks.h).
 // Threads: Store any; an Upload has one user at a time. Everything here may block: never call it on a loop.
 
-#include <array>
 #include <atomic>
+#include <bitset>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -21,7 +21,6 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "src/base/clock.h"
@@ -29,11 +28,9 @@
 #include "src/base/file.h"
 #include "src/core/digest.h"
 #include "src/core/metainfo.h"
+#include "src/core/store_id.h"
 
 namespace kraken::blob {
-
-/// Names a blob store in the metadata; a disk that was lost comes back as another one (lifecycle §1).
-using StoreId = std::array<std::uint8_t, 16>;
 
 struct Options {
   std::filesystem::path path;
@@ -56,7 +53,8 @@ struct Blob {
 };
 
 class Store;
-class Writeback;
+struct Writeback;  // of one upload
+class Syncer;      // of one store
 
 /// The bytes of one upload: hashed, summed and written in one pass, in the order in which they come. Removed with the
 /// object unless it was placed.
@@ -76,21 +74,23 @@ class Upload {
   /// Sums for pieces of this length; see PieceSummer::finish for which lengths can be asked for.
   std::vector<std::uint32_t> piece_sums(std::uint64_t piece_length) const { return summer_.finish(piece_length); }
   /// For reading what was written so far, any thread.
-  int fd() const { return fd_.get(); }
-  /// Syncs the file, renames it to its digest's name and syncs the folders. A blob that is there already is kept and the
-  /// upload removed. REQUIRES: finished, the digest's lock held, and its `Arrive` (or record) acknowledged (lifecycle §3).
+  int fd() const;
+  /// Syncs the file, renames it to its digest's name (over a file that is there already: these bytes were just checked)
+  /// and syncs the folders. REQUIRES: finished, the digest's lock held, and its `Arrive` (or record) acknowledged
+  /// (lifecycle §3).
   Result<> place();
 
  private:
   friend class Store;
   Upload(Store& store, std::filesystem::path path, UniqueFd fd, std::uint64_t expected_bytes);
-  Result<> window_done(bool last);
+  Result<> reserve(std::uint64_t bytes);
+  /// Gives [handed_bytes_, bytes()) to the disk.
+  Result<> hand_over();
 
   Store& store_;
   std::filesystem::path path_;
-  UniqueFd fd_;
-  std::uint64_t reserved_bytes_;   // of the disk, for this upload, not yet written
-  std::uint64_t handed_bytes_ = 0;  // given to the disk in whole windows
+  std::uint64_t reserved_bytes_;    // counted in the store's in_flight_bytes_, not yet written
+  std::uint64_t handed_bytes_ = 0;  // on their way to the disk, or there
   std::shared_ptr<Writeback> writeback_;
   Sha256 sha_;
   PieceSummer summer_;
@@ -110,7 +110,7 @@ class Store {
   Store& operator=(const Store&) = delete;
 
   const StoreId& id() const { return id_; }
-  /// Made by this open, so no record can name it yet.
+  /// It was made by this open, so no record can name it yet.
   bool id_is_new() const { return id_is_new_; }
 
   /// `name`: [0-9a-zA-Z.-]+, not in use. `expected_bytes` is 0 where unknown. kDiskFull below the reserve. The store must
@@ -153,8 +153,9 @@ class Store {
   bool id_is_new_ = false;
   UniqueFd lock_;
   std::atomic<std::uint64_t> in_flight_bytes_{0};
+  std::unique_ptr<Syncer> syncer_;
   std::mutex mutex_;  // the two below
-  std::unordered_set<std::string> folders_;  // known to be there, durably
+  std::bitset<65536> folders_;  // by the digest's first 16 bits: known to be there, durably
   std::unordered_map<Digest, std::shared_ptr<Verified>> verified_;
 };
 
