@@ -134,7 +134,7 @@ struct Output {
     Message m;
   };
   std::vector<Message> send_now;
-  std::vector<Gated> send_after;  // `after` is ascending, also from one Output to the next
+  std::vector<Gated> send_after;  // `after` never falls, also from one Output to the next: a queue will do
 
   // State machine. commit_from is 0 if nothing new may be applied; both ends are included.
   Index commit_from{}, commit_to{};
@@ -209,8 +209,8 @@ struct Options {
   size_t max_append_bytes = size_t{1} << 20;           // per message; one larger entry still goes
   size_t max_uncommitted_bytes = size_t{64} << 20;     // per group; beyond it proposals are kOverloaded
   size_t max_pending_reads = 65'536;
-  size_t max_tail_bytes = size_t{4} << 20;   // durable, committed entries kept in memory for slow followers
-  size_t keep_tail_bytes = size_t{128} << 10;  // of entries that nobody waits for
+  size_t max_tail_bytes = size_t{1} << 20;   // durable, committed entries kept in memory for slow followers
+  size_t keep_tail_bytes = size_t{64} << 10;   // of entries that nobody waits for
 };
 
 struct ConfAt {
