@@ -247,7 +247,7 @@ Result<> check(const NodeConfig& config) {
   if (config.metadata.path.empty() || config.blobs.path.empty()) {
     return fail(Code::kInvalidArgument, "metadata.path and blobs.path each name a folder");
   }
-  const auto folder = [](const std::string& path) { return std::filesystem::path(path).lexically_normal(); };
+  const auto folder = [](const std::string& path) { return (std::filesystem::path(path) / "").lexically_normal(); };
   if (folder(config.metadata.path) == folder(config.blobs.path) || folder(config.uploads_path()) == folder(config.blobs.path) ||
       folder(config.uploads_path()) == folder(config.metadata.path)) {
     return fail(Code::kInvalidArgument, "metadata.path, blobs.path and blobs.uploads_path must be three different folders");
