@@ -13,7 +13,7 @@
 namespace kraken::net {
 
 /// One coarse timer per loop looks every 100 ms at the armed watchdogs of that loop and cancels the sockets whose time
-/// has come; arming costs nothing but a store. One owner, on the socket's loop; not moved; the socket outlives it.
+/// has come; arming costs a few stores. One owner, on the socket's loop; the socket outlives it.
 class Watchdog {
  public:
   explicit Watchdog(Socket& socket);
@@ -21,36 +21,51 @@ class Watchdog {
   Watchdog& operator=(const Watchdog&) = delete;
   ~Watchdog();
 
-  /// From now on, until disarm() or the next arm(). Forgets an earlier expiry.
+  /// One deadline for everything from now on, until disarm(), arm() or expect(). Forgets an earlier expiry.
   void arm(Duration timeout);
+  /// From now on at least `bytes` must flow in every `within` that is spent waiting for the other side; the time
+  /// between the waits does not count. expect(1, t) is an idle timeout. Forgets an earlier expiry.
+  void expect(std::uint64_t bytes, Duration within);
   void disarm();
-  /// Its time came since the last arm(): the operation that was cancelled failed for this reason.
+  /// Its time came: the operation that was cancelled failed for this reason, and so will every further one.
   bool expired() const { return expired_; }
+
+  // For those who wait on the socket without the functions below.
+  void wait_begins();
+  void wait_ends(std::size_t bytes_moved);
 
  private:
   friend class WatchdogService;
+  void set_deadline(MonotonicTime deadline);
+
   class WatchdogService* service_;
   Socket* socket_;
-  MonotonicTime deadline_{};
   Watchdog* previous_ = nullptr;
   Watchdog* next_ = nullptr;
+  MonotonicTime deadline_{};
+  MonotonicTime wait_began_{};
+  Duration waited_{};          // since the bytes expected were last complete
+  Duration within_{};          // zero: no expectation
+  std::uint64_t expected_ = 0;
+  std::uint64_t moved_ = 0;
   bool armed_ = false;
   bool expired_ = false;
 };
 
 /// Some bytes, at least one. The end of the stream is kClosed. With a watchdog that expired: kDeadlineExceeded.
-Task<std::size_t> read_some(Socket& socket, std::span<char> into, const Watchdog* watchdog = nullptr);
+Task<std::size_t> read_some(Socket& socket, std::span<char> into, Watchdog* watchdog = nullptr);
 /// Exactly into.size() bytes.
-Task<void> read_exact(Socket& socket, std::span<char> into, const Watchdog* watchdog = nullptr);
-Task<void> write_all(Socket& socket, std::string_view bytes, const Watchdog* watchdog = nullptr);
-/// Two pieces in one system call where they fit.
-Task<void> write_all(Socket& socket, std::string_view head, std::string_view body, const Watchdog* watchdog = nullptr);
+Task<void> read_exact(Socket& socket, std::span<char> into, Watchdog* watchdog = nullptr);
+/// All of it, or an error. Does not yield while the socket takes the bytes.
+Task<void> write_all(Socket& socket, std::string_view bytes, Watchdog* watchdog = nullptr);
+/// Two pieces, in one system call where they fit.
+Task<void> write_all(Socket& socket, std::string_view head, std::string_view body, Watchdog* watchdog = nullptr);
 
 /// [offset, offset + length) of the file to the socket by sendfile(2), at most 1 MB a call. What is not in the page
-/// cache is read on the pool, so that the loop never waits for a disk. Bytes that an earlier call was given are out.
-/// kCorrupt if the file ends before. `progress`, if given, is called with the bytes after each call.
-/// The descriptor stays the caller's and open until this returns.
+/// cache is read on the pool, so that the loop never waits for a disk.
+/// kCorrupt if the file ends before.
+/// The descriptor stays the caller's, open until this returns. The socket must be non-blocking.
 Task<void> send_file(Socket& socket, FilePool& pool, int fd, std::uint64_t offset, std::uint64_t length,
-                     Watchdog* watchdog = nullptr, Duration stall_timeout = std::chrono::seconds(60));
+                     Watchdog* watchdog = nullptr);
 
 }  // namespace kraken::net
