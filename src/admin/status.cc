@@ -1,0 +1,215 @@
+#include "src/admin/status.h"
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "consensus/group/node.h"
+#include "http/client.h"
+#include "http/errors.h"
+#include "http/router.h"
+#include "src/admin/process.h"
+#include "src/base/file.h"
+#include "src/net/deadline.h"
+
+namespace kraken::admin {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+constexpr std::size_t kAnswerBytesMax = 8 << 20;
+constexpr std::size_t kVotersMax = 3;
+
+double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+json disk(const std::string& path) {
+  json out{{"path", path}};
+  const auto space = file::disk_space(path);
+  if (!space) {
+    out["error"] = space.error().detail;
+    return out;
+  }
+  out["total_bytes"] = space->total_bytes;
+  out["free_bytes"] = space->available_bytes;
+  return out;
+}
+
+json shard_row(const group::ShardStatus& status) {
+  json row{{"shard", status.shard.value()}, {"leader", status.leader}, {"voters", status.voters}, {"local", status.local}};
+  if (!status.local) return row;
+  row["is_leader"] = status.is_leader;
+  row["serving"] = status.serving;
+  row["term"] = status.term;
+  row["first"] = status.first;
+  row["last"] = status.last;
+  row["commit"] = status.commit;
+  row["applied"] = status.applied;
+  row["log_bytes"] = status.log_bytes;
+  row["time_s"] = seconds(status.now);
+  row["leader_heard_ms"] = std::chrono::duration_cast<std::chrono::milliseconds>(status.leader_heard).count();
+  return row;
+}
+
+/// This node, for itself and for the others that ask.
+json local_status(const StatusDeps& deps) {
+  const auto own = std::find_if(deps.members.begin(), deps.members.end(), [&](const auto& m) { return m.label == deps.self; });
+  json out{{"label", deps.self},
+           {"host", own == deps.members.end() ? "" : own->host},
+           {"weight", own == deps.members.end() ? 0 : own->weight},
+           {"up", true},
+           {"version", deps.version},
+           {"incarnation", deps.incarnation},
+           {"blob_store", deps.blob_store},
+           {"uptime_s", seconds(system_clock().monotonic() - deps.started)}};
+  const std::string waits_for = deps.groups->not_ready();
+  out["ready"] = waits_for.empty();
+  if (!waits_for.empty()) out["not_ready"] = waits_for;
+  json roles = json::object();
+  for (const auto& [name, port] : deps.roles) roles[name] = port;
+  out["roles"] = std::move(roles);
+
+  const std::vector<group::ShardStatus> all = deps.groups->status();
+  std::size_t local = 0;
+  std::size_t led = 0;
+  std::uint64_t lag = 0;
+  std::uint64_t log_bytes = 0;
+  json without_leader = json::array();
+  json rows = json::array();
+  for (const group::ShardStatus& status : all) {
+    local += status.local ? 1 : 0;
+    led += status.is_leader ? 1 : 0;
+    if (status.local) lag = std::max(lag, status.commit - std::min(status.commit, status.applied));
+    log_bytes += status.log_bytes;
+    if (status.leader.empty()) without_leader.push_back(status.shard.value());
+    rows.push_back(shard_row(status));
+  }
+  out["shards"] = {{"total", all.size()},  {"local", local},         {"led", led},
+                   {"lag_entries", lag},   {"log_bytes", log_bytes}, {"without_leader", std::move(without_leader)}};
+  json peers = json::array();
+  for (const group::PeerStatus& peer : deps.groups->peers()) {
+    json row{{"label", peer.label}, {"up", peer.up}};
+    if (peer.heard != Duration::max()) row["heard_ms"] = std::chrono::duration_cast<std::chrono::milliseconds>(peer.heard).count();
+    if (!peer.refused.empty()) row["refused"] = peer.refused;
+    peers.push_back(std::move(row));
+  }
+  out["peers"] = std::move(peers);
+  out["disk"] = {{"metadata", disk(deps.metadata_path)}, {"blobs", disk(deps.blobs_path)}};
+  out["resident_bytes"] = resident_bytes();
+  if (deps.uploads) out["uploads"] = deps.uploads();
+  if (deps.swarm) {
+    const SwarmSeen seen = deps.swarm();
+    out["agents_seen"] = seen.agents;
+    out["torrents_seen"] = seen.torrents;
+  }
+  out["shard"] = std::move(rows);
+  return out;
+}
+
+json absent(const StatusMember& member, const std::string& why) {
+  return {{"label", member.label}, {"host", member.host}, {"weight", member.weight}, {"up", false}, {"error", why}};
+}
+
+net::Task<std::string> fetch(http::Client& client, std::string host, std::uint16_t port) {
+  http::ClientRequest request;
+  request.host = std::move(host);
+  request.port = port;
+  request.target = "/status?scope=node";
+  request.dial_timeout = std::chrono::seconds(1);
+  request.timeout = std::chrono::seconds(1);
+  request.idle_timeout = std::chrono::seconds(1);
+  KR_CO_TRY(http::ClientResponse response, co_await client.send(std::move(request)));
+  KR_CO_TRY(std::string body, co_await response.read_all(kAnswerBytesMax));
+  if (response.status != 200) co_return std::unexpected(http::error_from(response.status, body, "status"));
+  co_return body;
+}
+
+/// The cluster from its nodes' answers: who leads what, and which shards nobody knows a leader of.
+json summary(const std::vector<json>& nodes) {
+  json leaders = json::object();
+  std::size_t total = 0;
+  std::vector<bool> led;
+  for (const json& node : nodes) {
+    if (!node.value("up", false)) continue;
+    leaders[node["label"].get<std::string>()] = node["shards"]["led"];
+    total = std::max(total, node["shards"]["total"].get<std::size_t>());
+    led.resize(std::max(led.size(), total));
+    for (const json& row : node["shard"]) {
+      if (row.value("is_leader", false) && row["shard"].get<std::size_t>() < led.size()) led[row["shard"].get<std::size_t>()] = true;
+    }
+  }
+  json without = json::array();
+  for (std::size_t i = 0; i < led.size(); ++i) {
+    if (!led[i]) without.push_back(i);
+  }
+  return {{"total", total}, {"leaders", std::move(leaders)}, {"without_leader", std::move(without)}};
+}
+
+net::Task<std::string> cluster_status(std::shared_ptr<const StatusDeps> deps) {
+  std::vector<json> nodes;
+  for (const StatusMember& member : deps->members) {
+    if (member.label == deps->self) {
+      nodes.push_back(local_status(*deps));
+      continue;
+    }
+    auto text = co_await fetch(*deps->client, member.host, deps->admin_port);
+    if (!text) {
+      nodes.push_back(absent(member, text.error().detail));
+      continue;
+    }
+    json node = json::parse(*text, nullptr, false);
+    if (!node.is_object() || !node.contains("shards") || !node.contains("shard")) {
+      nodes.push_back(absent(member, "its answer is not a status"));
+      continue;
+    }
+    nodes.push_back(std::move(node));
+  }
+  json shards = summary(nodes);
+  for (json& node : nodes) node.erase("shard");
+  json out{{"words", promise(deps->members.size(), deps->max_replica)}, {"asked", deps->self}, {"nodes", nodes}, {"shards", std::move(shards)}};
+  co_return out.dump(2) + "\n";
+}
+
+net::Task<void> answer_status(http::Exchange& exchange, std::shared_ptr<const StatusDeps> deps) {
+  std::string body;
+  if (exchange.request().query("scope").value_or("") == "node") {
+    body = local_status(*deps).dump() + "\n";
+  } else {
+    KR_CO_TRY(body, co_await cluster_status(deps));
+  }
+  http::Headers headers{{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}};
+  co_return co_await exchange.reply(200, std::move(headers), std::move(body));
+}
+
+net::Task<void> answer_page(http::Exchange& exchange) {
+  http::Headers headers{{"Content-Type", "text/html; charset=utf-8"},
+                        {"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"}};
+  co_return co_await exchange.reply(200, std::move(headers), std::string(status_page()));
+}
+
+}  // namespace
+
+std::string promise(std::size_t nodes, std::size_t max_replica) {
+  const std::size_t copies = std::min(nodes, max_replica);
+  const std::string blobs = copies == 1 ? "each blob is on one disk" : fmt::format("each blob is on {} disks", copies);
+  if (nodes == 1) {
+    return "1 node: what was acknowledged survives a crash, not the loss of its disk; add two nodes for that";
+  }
+  if (nodes == 2) {
+    return fmt::format(
+        "2 voters a shard: what was acknowledged survives the loss of either disk, but nothing can be written while either "
+        "node is down; a third node changes that; {}",
+        blobs);
+  }
+  return fmt::format(
+      "{} nodes, {} voters a shard: any one node may be down or lose its disk, and everything goes on with nothing "
+      "acknowledged lost; {}",
+      nodes, std::min(nodes, kVotersMax), blobs);
+}
+
+void add_status_routes(http::Router& router, StatusDeps deps) {
+  auto shared = std::make_shared<const StatusDeps>(std::move(deps));
+  router.add(http::Method::kGet, "/status", [shared](http::Exchange& exchange) { return answer_status(exchange, shared); });
+  router.add(http::Method::kGet, "/", [](http::Exchange& exchange) { return answer_page(exchange); });
+}
+
+}  // namespace kraken::admin
