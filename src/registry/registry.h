@@ -167,7 +167,6 @@ struct Interfaces {
   Tags* tags = nullptr;
 };
 
-inline constexpr std::size_t kPageDefault = 100;
 inline constexpr std::size_t kPageMax = 1000;
 
 /// Everything below /v2/. With kPullOnly whatever writes answers 405 UNSUPPORTED.

@@ -1,0 +1,40 @@
+#pragma once
+// OCI's error bodies (distribution-spec "Error Codes") and the small things every answer of the registry has.
+
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "http/exchange.h"
+#include "http/headers.h"
+#include "src/base/error.h"
+
+namespace kraken::registry {
+
+/// What kNotFound and kInvalidArgument are called where an error happened.
+struct ErrorNames {
+  std::string_view not_found = "UNKNOWN";
+  std::string_view invalid = "UNSUPPORTED";
+};
+inline constexpr ErrorNames kBlobErrors{"BLOB_UNKNOWN", "DIGEST_INVALID"};
+inline constexpr ErrorNames kUploadErrors{"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"};
+inline constexpr ErrorNames kManifestErrors{"MANIFEST_UNKNOWN", "MANIFEST_INVALID"};
+inline constexpr ErrorNames kNameErrors{"NAME_UNKNOWN", "NAME_INVALID"};
+
+/// {"errors":[{"code":..,"message":..,"detail":..}]} and a newline.
+http::Answer refuse(int status, std::string_view code, std::string message, const nlohmann::json& detail);
+http::Answer refuse(int status, std::string_view code, std::string message);
+/// The same for an error of what stands behind the interfaces; Retry-After where trying again may help.
+http::Answer answer_of(const Error& error, ErrorNames names);
+
+/// For a server's ErrorWriter, on paths for which `is_registry_path` holds.
+http::Answer error_answer(const http::RequestHead& head, const Error& error);
+bool is_registry_path(std::string_view path);
+
+/// Docker-Distribution-Api-Version, as stock spells it.
+http::Headers base_headers();
+
+net::Task<> send(http::Exchange& exchange, http::Answer answer);
+
+}  // namespace kraken::registry
