@@ -1,6 +1,6 @@
 #pragma once
 // A store in memory that forgets what was not synced: for tests and for the simulator.
-// Threads: any (one mutex). Snapshots copy what they need lazily: they are O(size) to take.
+// Threads: any (one mutex). A snapshot copies everything.
 
 #include <array>
 #include <map>

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string_view>
+#include <vector>
 
 #include "src/base/error.h"
 
@@ -28,8 +29,17 @@ struct WalScan {
 /// One file's bytes, as they lie in `log`.
 WalScan scan_log(std::string_view log);
 
+/// A write that the last crash cut short.
+struct TornTail {
+  std::filesystem::path path;
+  std::uint64_t valid_bytes = 0;
+};
+
 /// All logs of the store in `folder` and the MANIFEST that CURRENT names. kCorrupt names file and offset and says what to do.
-/// A folder without a store is fine.
-Result<> check_wals(const std::filesystem::path& folder);
+/// A folder without a store is fine. Changes nothing.
+Result<std::vector<TornTail>> check_wals(const std::filesystem::path& folder);
+
+/// Cuts it off, durably. RocksDB would refuse a whole last fragment with a wrong checksum, which a power cut leaves too.
+Result<> cut(const TornTail& tail);
 
 }  // namespace kraken::kv
