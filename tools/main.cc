@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "config/values.h"
 #include "tools/command.h"
 
 namespace {
@@ -19,6 +20,29 @@ constexpr const char* kFooter = R"(Start here:
 
 Exit codes: 0 done; 1 tried and failed; 2 the words make no sense; 3 the configuration is refused;
 4 nothing answers or no quorum, try again; 5 no such thing; 6 damaged data.)";
+
+/// CLI11's sentence, or, where the first word is no subcommand, the one that was probably meant.
+std::string explain_usage(CLI::App& app, const CLI::ParseError& error, const std::string& first) {
+  if (first.empty()) return "say what to do: `kraken --help` lists the subcommands";
+  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  std::string nearest;
+  std::size_t best = first.size() / 2 + 1;
+  for (const CLI::App* command : commands) {
+    const std::size_t distance = kraken::config::edit_distance(first, command->get_name());
+    if (distance == 0) {
+      std::string usage = command->get_name();
+      for (const CLI::App* below : command->get_subcommands()) usage += " " + below->get_name();
+      return fmt::format("{}; see `kraken {} --help`", error.what(), usage);
+    }
+    if (distance < best) {
+      best = distance;
+      nearest = command->get_name();
+    }
+  }
+  if (first.starts_with("-")) return fmt::format("{}; see `kraken --help`", error.what());
+  if (nearest.empty()) return fmt::format("there is no subcommand {}; `kraken --help` lists them", first);
+  return fmt::format("there is no subcommand {}; did you mean `kraken {}`?", first, nearest);
+}
 
 int parse_and_run(int argc, char** argv) {
   using namespace kraken::tools;
@@ -37,12 +61,13 @@ int parse_and_run(int argc, char** argv) {
     };
   });
   std::vector<std::string> words = rewrite_words(std::vector<std::string>(argv + 1, argv + argc), "coh");
+  const std::string first = words.empty() ? "" : words.front();
   std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
   try {
     app.parse(std::move(words));
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // help and version
-    app.exit(e);
+    fmt::print(stderr, "kraken: {}\n", explain_usage(app, e, first));
     return kExitUsage;
   }
   return invocation.run ? invocation.run() : int{kExitUsage};
