@@ -1,568 +1,357 @@
-"""Real processes for tests: a cluster on a loopback network of its own, and the HTTP that clients speak to it.
+"""Real processes for tests: a cluster of nodes and agents on a /24 of loopback that this test has locked.
 
-    from kraken_cluster import main
-
-    def test(cluster):
+    with Cluster(kraken, nodes=3, agents=3) as cluster:
         cluster.start()
-        image = cluster.nodes[0].push_image("library/app", "v1", [b"layer one", b"layer two"])
-        for agent in cluster.agents:
-            assert agent.pull_image("library/app", "v1") == image
+        digest = cluster.nodes[0].push_blob("library/x", content)
+        assert cluster.agents[0].pull_blob("library/x", digest) == content
+        cluster.nodes[1].kill()
 
-    if __name__ == "__main__":
-        main(test, nodes=3, agents=3)
-
-run as `test_x.py /path/to/kraken`. Everything listens on a /24 of 127.64-127.127 that the test has locked, with the
-usual ports: node i on .i, agent i on .10+i. The folder with configurations, data and logs is removed when the test
-passed; else the tail of every log is printed and the folder stays.
-
-Environment: KRAKEN_TEST_SLOW=N multiplies every deadline (sanitizers), KRAKEN_TEST_KEEP=1 keeps the folder,
-KRAKEN_TEST_DEBUG=1 makes the processes log every request.
+The product's own ports on addresses .1, .2, .. (nodes) and .11, .12, .. (agents). Only processes that it started are signalled.
+Data and logs lie in a temporary folder, which stays, with the logs' tails printed, if the test fails. Waits are for conditions, with
+deadlines far beyond what is expected (KRAKEN_TEST_SLACK multiplies them: sanitizer builds set it). Python's standard library only.
 """
-import argparse
 import contextlib
 import fcntl
 import hashlib
 import http.client
-import inspect as _inspect
 import json
 import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import traceback
-import urllib.parse
 
-SLOW = float(os.environ.get("KRAKEN_TEST_SLOW", "1"))
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
-LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-ACCEPT = ", ".join([MANIFEST_TYPE, INDEX_TYPE, "application/vnd.docker.distribution.manifest.v2+json",
-                    "application/vnd.docker.distribution.manifest.list.v2+json"])
-
-PROXY, PEER, ORIGIN, TRACKER, BUILD_INDEX, RAFT, ADMIN = 15000, 15001, 15002, 15003, 15004, 14001, 14002
-BALANCED, BALANCED_TRACKER = 5000, 5003
-AGENT_REGISTRY, AGENT_PEER, AGENT_SERVER = 16000, 16001, 16002
+SLACK = float(os.environ.get("KRAKEN_TEST_SLACK", "1"))
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+ACCEPT = ", ".join((OCI_MANIFEST, "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.v2+json",
+                    "application/vnd.docker.distribution.manifest.list.v2+json"))
 
 
-class Failure(AssertionError):
-    """What a test found; its text is the whole message."""
+def digest_of(content):
+    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-def check(condition, message):
-    if not condition:
-        raise Failure(message() if callable(message) else message)
+def random_bytes(size, seed):
+    return random.Random(seed).randbytes(size)
 
 
-def wait(condition, seconds, what, every=0.05):
-    """Calls `condition` until it gives something true, which is returned. Exceptions count as not yet."""
-    end = time.monotonic() + seconds * SLOW
-    last = None
+def wait_for(condition, seconds, what):
+    """Until `condition` gives something true, which is returned."""
+    end = time.monotonic() + seconds * SLACK
     while True:
-        try:
-            value = condition()
-            if value:
-                return value
-            last = repr(value)
-        except (OSError, http.client.HTTPException, Failure, ValueError, KeyError) as e:
-            last = repr(e)
+        value = condition()
+        if value:
+            return value
         if time.monotonic() > end:
-            raise Failure(f"waited {seconds * SLOW:.0f} s for {what}; last: {last}")
-        time.sleep(every)
+            raise AssertionError(f"not within {seconds * SLACK:.0f} s: {what}")
+        time.sleep(0.02)
 
 
-def digest_of(data):
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def random_bytes(size, seed=None):
-    """The same seed gives the same bytes."""
-    return random.Random(seed if seed is not None else os.urandom(8)).randbytes(size)
-
-
-class Response:
+class Answer:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
-
-    def header(self, name, default=None):
-        return self.headers.get(name.lower(), default)
 
     def json(self):
         return json.loads(self.body)
 
-    @property
-    def text(self):
-        return self.body.decode("utf-8", "replace")
-
-    def expect(self, *statuses):
-        check(self.status in statuses, lambda: f"wanted {statuses}, got {self.status}: {self.text[:500]}")
-        return self
-
     def __repr__(self):
-        return f"<{self.status} {self.text[:200]!r}>"
+        return f"{self.status} {self.body[:300]!r}"
 
 
-def request(host, port, method, path, body=None, headers=None, timeout=30):
-    """One request on a connection of its own. A body that ends early raises http.client.IncompleteRead."""
-    connection = http.client.HTTPConnection(host, port, timeout=timeout * SLOW)
+def request(method, host, port, target, body=None, headers=None, timeout=60):
+    """One request on a connection of its own. OSError and http.client.HTTPException where there is no whole answer."""
+    connection = http.client.HTTPConnection(host, port, timeout=timeout * SLACK)
     try:
-        connection.request(method, path, body=body, headers=headers or {})
+        connection.request(method, target, body=body, headers=headers or {})
         answer = connection.getresponse()
-        data = answer.read()
-        found = {}
-        for name, value in answer.getheaders():
-            found[name.lower()] = found[name.lower()] + ", " + value if name.lower() in found else value
-        return Response(answer.status, found, data)
+        return Answer(answer.status, answer.headers, answer.read())
     finally:
         connection.close()
 
 
-class Subnet:
-    """A locked /24 of 127.64-127.127: 127.a.b.0. The lock goes with the process."""
+UNREACHABLE = (OSError, http.client.HTTPException)
+
+
+class LockedSubnet:
+    """127.x.y.0/24, ours until close(): the kernel lets go of the lock when the process ends, whatever happens."""
 
     def __init__(self):
-        order = list(range(64 * 256))
-        random.shuffle(order)
-        for number in order:
-            a, b = 64 + number // 256, number % 256
-            path = os.path.join(tempfile.gettempdir(), f"kraken-net-127.{a}.{b}.lock")
-            fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(fd)
-                continue
+        folder = os.path.join(tempfile.gettempdir(), "kraken-test-subnets")
+        os.makedirs(folder, exist_ok=True)
+        choices = [(x, y) for x in range(64, 128) for y in range(1, 255)]
+        random.shuffle(choices)
+        for x, y in choices:
+            self.file = open(os.path.join(folder, f"{x}.{y}"), "w", encoding="utf-8")
             with contextlib.suppress(OSError):
-                if os.fstat(fd).st_ino != os.stat(path).st_ino:
-                    raise OSError  # the one that had the lock has removed the file meanwhile
-                self.prefix, self.fd, self.path = f"127.{a}.{b}", fd, path
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.prefix = f"127.{x}.{y}"
                 return
-            os.close(fd)
-        raise Failure("every /24 of 127.64-127.127 is locked by other tests")
-
-    def address(self, last):
-        return f"{self.prefix}.{last}"
+            self.file.close()
+        raise AssertionError("no free /24 in 127.64 to 127.127")
 
     def close(self):
-        with contextlib.suppress(OSError):
-            os.unlink(self.path)
-        os.close(self.fd)
+        self.file.close()
 
 
 class Process:
-    """One `kraken node` or `kraken agent`, started and ended any number of times. Its log is appended to."""
+    """One kraken process. `name` is node0, agent2, ..; its log is <folder>/<name>.log over all its lives."""
 
-    role = "process"
-
-    def __init__(self, cluster, name, host, config):
-        self.cluster, self.name, self.host, self.config = cluster, name, host, config
-        self.folder = os.path.join(cluster.folder, name)
-        self.log_path = os.path.join(cluster.folder, name + ".log")
-        self.config_path = os.path.join(cluster.folder, name + ".yaml")
+    def __init__(self, cluster, role, index, host):
+        self.cluster, self.role, self.index, self.host = cluster, role, index, host
+        self.name = f"{role}{index}"
+        self.folder = os.path.join(cluster.folder, self.name)
+        self.config = os.path.join(cluster.folder, f"{self.name}.yaml")
+        self.log = os.path.join(cluster.folder, f"{self.name}.log")
         self.environment = {}
         self.process = None
-        os.makedirs(self.folder, exist_ok=True)
-
-    def write_config(self):
-        with open(self.config_path, "w") as f:
-            json.dump(self.config, f, indent=2)  # JSON is YAML
 
     def start(self):
-        check(not self.running(), f"{self.name} runs already")
-        self.write_config()
-        environment = dict(os.environ, **self.environment)
-        with open(self.log_path, "ab") as log:
-            log.write(f"--- start {time.strftime('%H:%M:%S')}\n".encode())
-            log.flush()
-            self.process = subprocess.Popen([self.cluster.binary, self.role, "--config", self.config_path],
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                                            start_new_session=True)
+        assert self.process is None, f"{self.name} is running"
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([self.cluster.kraken, self.role, "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env=dict(os.environ, **self.environment))
         return self
 
-    def running(self):
-        return self.process is not None and self.process.poll() is None
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def signal(self, number):
-        if self.running():
-            self.process.send_signal(number)
-
-    def stop(self, seconds=30):
-        """SIGTERM; the exit code. Fails if the process does not end."""
+    def _end(self, number, seconds):
         if self.process is None:
             return None
-        self.signal(signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGCONT)
         try:
-            return self.process.wait(seconds * SLOW)
+            code = self.process.wait(seconds * SLACK)
         except subprocess.TimeoutExpired:
-            self.kill()
-            raise Failure(f"{self.name} did not end within {seconds * SLOW:.0f} s of SIGTERM")
-
-    def kill(self):
-        """SIGKILL."""
-        if self.process is not None:
             self.process.kill()
             self.process.wait()
+            raise AssertionError(f"{self.name} did not end within {seconds * SLACK:.0f} s of signal {number}") from None
+        finally:
+            self.process = None
+        return code
 
-    def restart(self):
-        self.stop()
-        return self.start()
+    def kill(self):
+        self._end(signal.SIGKILL, 30)
+
+    def stop(self):
+        """SIGTERM; returns the exit code."""
+        return self._end(signal.SIGTERM, 30)
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
 
     def wait_exit(self, seconds=30):
-        try:
-            return self.process.wait(seconds * SLOW)
-        except subprocess.TimeoutExpired:
-            raise Failure(f"{self.name} still runs after {seconds * SLOW:.0f} s")
+        """For a process that must end by itself."""
+        code = self.process.wait(seconds * SLACK)
+        self.process = None
+        return code
 
-    def log(self):
-        with contextlib.suppress(OSError):
-            with open(self.log_path, "r", errors="replace") as f:
-                return f.read()
-        return ""
+    def log_text(self):
+        with open(self.log, encoding="utf-8", errors="replace") as file:
+            return file.read()
 
-    def metrics(self):
-        """Name with labels -> value."""
-        out = {}
-        for line in self.http("GET", "/metrics", port=self.metrics_port).expect(200).text.splitlines():
-            if line and not line.startswith("#"):
-                name, _, value = line.rpartition(" ")
-                out[name] = float(value)
-        return out
-
-    def metric(self, name):
-        """The sum over all labels."""
-        return sum(v for k, v in self.metrics().items() if k == name or k.startswith(name + "{"))
-
-    def resident_bytes(self):
-        with open(f"/proc/{self.pid}/status") as f:
-            for line in f:
-                if line.startswith("VmRSS:"):
+    def resident_bytes(self, peak=False):
+        with open(f"/proc/{self.process.pid}/status", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("VmHWM:" if peak else "VmRSS:"):
                     return int(line.split()[1]) * 1024
-        return 0
+        raise AssertionError("no resident memory in /proc")
 
-    # Registry v2, on whatever port this process has it.
+    def is_ready(self):
+        port, target = (14002, "/readyz") if self.role == "node" else (16002, "/readiness")
+        try:
+            return request("GET", self.host, port, target, timeout=5).status == 200
+        except UNREACHABLE:
+            assert self.process is None or self.process.poll() is None, f"{self.name} ended by itself: {self.log_text()[-2000:]}"
+            return False
 
-    def http(self, method, path, body=None, headers=None, port=None, timeout=30):
-        return request(self.host, port or self.registry_port, method, path, body, headers, timeout)
-
-    def pull_blob(self, repository, digest, timeout=60):
-        """The bytes, checked against the digest."""
-        body = self.http("GET", f"/v2/{repository}/blobs/{digest}", timeout=timeout).expect(200).body
-        check(digest_of(body) == digest, lambda: f"{self.name} gave {len(body)} wrong bytes for {digest}")
-        return body
-
-    def pull_manifest(self, repository, reference, timeout=30):
-        answer = self.http("GET", f"/v2/{repository}/manifests/{reference}", headers={"Accept": ACCEPT}, timeout=timeout).expect(200)
-        digest = digest_of(answer.body)
-        check(answer.header("docker-content-digest") == digest,
-              lambda: f"Docker-Content-Digest is {answer.header('docker-content-digest')}, the body's is {digest}")
-        return answer
-
-    def pull_image(self, repository, reference, timeout=120):
-        """Every digest of the image, its manifest's first: all bytes fetched and checked."""
-        manifest = self.pull_manifest(repository, reference, timeout)
-        digests = [digest_of(manifest.body)]
-        content = json.loads(manifest.body)
-        for descriptor in [content["config"]] + content["layers"]:
-            body = self.pull_blob(repository, descriptor["digest"], timeout)
-            check(len(body) == descriptor["size"], f"{descriptor['digest']} has {len(body)} bytes, not {descriptor['size']}")
-            digests.append(descriptor["digest"])
-        return digests
-
-    def tags(self, repository):
-        return self.http("GET", f"/v2/{repository}/tags/list").expect(200).json()["tags"]
+    def metric(self, name, **labels):
+        """The sum over all series of this name that have these labels."""
+        text = request("GET", self.host, 14002 if self.role == "node" else 16002, "/metrics").body.decode()
+        total = 0.0
+        for line in text.splitlines():
+            if line.split("{")[0].split(" ")[0] == name and all(f'{key}="{value}"' in line for key, value in labels.items()):
+                total += float(line.rsplit(" ", 1)[1])
+        return total
 
 
 class Node(Process):
-    role = "node"
-    registry_port = PROXY
-    metrics_port = ADMIN
+    registry_port = 15000
 
-    def __init__(self, cluster, number, config):
-        super().__init__(cluster, f"node{number}", cluster.net.address(number), config)
-        self.number, self.label = number, f"origin{number - 1}"
+    def registry(self, method, target, **more):
+        return request(method, self.host, self.registry_port, target, **more)
 
-    def ready(self):
-        return self.running() and self.http("GET", "/readyz", port=ADMIN, timeout=2).status == 200
-
-    def wait_ready(self, seconds=60):
-        def look():
-            if not self.running():
-                raise SystemExit(f"{self.name} ended with code {self.process.returncode}:\n{self.log()[-3000:]}")
-            return self.ready()
-        wait(look, seconds, f"{self.name} to be ready")
-        return self
-
-    def status(self):
-        return self.http("GET", "/status", port=ADMIN).expect(200).json()
-
-    def own_status(self):
-        return self.http("GET", "/status?scope=node", port=ADMIN).expect(200).json()
-
-    # Push, registry v2.
-
-    def push_blob(self, repository, data, chunk=None, port=None, timeout=120):
-        """The digest. chunk: PATCHes of so many bytes, else one PUT."""
-        digest = digest_of(data)
-        start = self.http("POST", f"/v2/{repository}/blobs/uploads/", port=port, timeout=timeout).expect(202)
-        location = self._target(start.header("location"))
-        if chunk:
-            for offset in range(0, len(data), chunk):
-                part = data[offset:offset + chunk]
-                answer = self.http("PATCH", location, part, {"Content-Type": "application/octet-stream",
-                                                             "Content-Range": f"{offset}-{offset + len(part) - 1}"}, port, timeout)
-                location = self._target(answer.expect(202).header("location"))
-            data = b""
-        query = ("&" if "?" in location else "?") + "digest=" + urllib.parse.quote(digest)
-        answer = self.http("PUT", location + query, data, {"Content-Type": "application/octet-stream"}, port, timeout).expect(201)
-        check(answer.header("docker-content-digest", digest) == digest, "another digest in the answer to the push")
+    def push_blob(self, repository, content, timeout=120):
+        """POST and one PUT; returns the digest."""
+        digest = digest_of(content)
+        begun = self.registry("POST", f"/v2/{repository}/blobs/uploads/", body=b"")
+        assert begun.status == 202, begun
+        location = begun.headers["Location"].replace(f"http://{self.host}:{self.registry_port}", "")
+        done = self.registry("PUT", location + ("&" if "?" in location else "?") + "digest=" + digest, body=content,
+                             headers={"Content-Type": "application/octet-stream"}, timeout=timeout)
+        assert done.status == 201, done
         return digest
 
-    @staticmethod
-    def _target(location):
-        check(location, "an answer to an upload has no Location")
-        parts = urllib.parse.urlsplit(location)
-        return parts.path + ("?" + parts.query if parts.query else "")
+    def push_manifest(self, repository, reference, config, layers, headers=None):
+        """An image manifest over blobs that were pushed: (digest, size) pairs. Returns its digest."""
+        def descriptor(kind, blob):
+            return {"mediaType": f"application/vnd.oci.image.{kind}.v1+json" if kind == "config" else "application/vnd.oci.image.layer.v1.tar",
+                    "digest": blob[0], "size": blob[1]}
+        content = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": descriptor("config", config),
+                              "layers": [descriptor("layer", layer) for layer in layers]}).encode()
+        done = self.registry("PUT", f"/v2/{repository}/manifests/{reference}", body=content, headers={"Content-Type": OCI_MANIFEST, **(headers or {})})
+        assert done.status == 201, done
+        return digest_of(content)
 
-    def put_manifest(self, repository, reference, content, media_type=MANIFEST_TYPE, headers=None, port=None, timeout=30):
-        """The answer, whatever it is. `content`: bytes, or what becomes JSON."""
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        return self.http("PUT", f"/v2/{repository}/manifests/{reference}", body,
-                         {"Content-Type": media_type, **(headers or {})}, port, timeout)
+    def push_image(self, repository, tag, layers):
+        """Layers as bytes; returns the manifest's digest and the layers' digests."""
+        config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest_of(layer) for layer in layers]},
+                             "tag": tag}).encode()
+        digests = [self.push_blob(repository, layer) for layer in layers]
+        config_digest = self.push_blob(repository, config)
+        return self.push_manifest(repository, tag, (config_digest, len(config)), list(zip(digests, map(len, layers)))), digests
 
-    def push_image(self, repository, tag, layers, config=None, chunk=None):
-        """Every digest of the image, its manifest's first."""
-        config = config if config is not None else json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {
-            "type": "layers", "diff_ids": [digest_of(layer) for layer in layers]}}).encode()
-        descriptors = []
-        for data, media_type in [(config, CONFIG_TYPE)] + [(layer, LAYER_TYPE) for layer in layers]:
-            digest = self.push_blob(repository, data, chunk)
-            descriptors.append({"mediaType": media_type, "digest": digest, "size": len(data)})
-        body = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": descriptors[0], "layers": descriptors[1:]}).encode()
-        self.put_manifest(repository, tag, body).expect(201)
-        return [digest_of(body)] + [d["digest"] for d in descriptors]
+    def pull_blob(self, repository, digest, timeout=120):
+        answer = self.registry("GET", f"/v2/{repository}/blobs/{digest}", timeout=timeout)
+        assert answer.status == 200, answer
+        return answer.body
 
-    # Build-index: a tag to a digest.
+    def pull_manifest(self, repository, reference):
+        return self.registry("GET", f"/v2/{repository}/manifests/{reference}", headers={"Accept": ACCEPT})
 
-    def put_tag(self, tag, digest, headers=None, timeout=30):
-        """tag: "repository:tag". The answer, whatever it is."""
-        return self.http("PUT", f"/tags/{urllib.parse.quote(tag, safe=':')}/digest/{digest}", headers=headers, port=BUILD_INDEX, timeout=timeout)
+    # Build-index: stock's tag API.
+    def put_tag(self, tag, digest, timeout=30, headers=None):
+        return request("PUT", self.host, 15004, f"/tags/{tag.replace('/', '%2F')}/digest/{digest}", timeout=timeout, headers=headers)
 
-    def get_tag(self, tag, timeout=10):
-        """The digest, or None where there is no such tag."""
-        answer = self.http("GET", f"/tags/{urllib.parse.quote(tag, safe=':')}", port=BUILD_INDEX, timeout=timeout).expect(200, 404)
-        return answer.text if answer.status == 200 else None
+    def get_tag(self, tag, timeout=30):
+        return request("GET", self.host, 15004, f"/tags/{tag.replace('/', '%2F')}", timeout=timeout)
+
+    # Origin: stock's blob API.
+    def origin(self, method, target, **more):
+        return request(method, self.host, 15002, target, **more)
+
+    def status(self):
+        return request("GET", self.host, 14002, "/status").json()
+
+    def blob_file(self, digest):
+        text = digest.split(":")[1]
+        return os.path.join(self.folder, "blobs", text[:2], text[2:4], text)
+
+    def has_file(self, digest):
+        return os.path.exists(self.blob_file(digest))
 
 
 class Agent(Process):
-    role = "agent"
-    registry_port = AGENT_REGISTRY
-    metrics_port = AGENT_SERVER
+    registry_port = 16000
+    registry = Node.registry
+    pull_blob = Node.pull_blob
+    pull_manifest = Node.pull_manifest
 
-    def __init__(self, cluster, number, config):
-        super().__init__(cluster, f"agent{number}", cluster.net.address(10 + number), config)
-        self.number = number
-
-    def ready(self):
-        return self.running() and self.http("GET", "/readiness", port=AGENT_SERVER, timeout=3).status == 200
-
-    def wait_ready(self, seconds=60):
-        def look():
-            if not self.running():
-                raise SystemExit(f"{self.name} ended with code {self.process.returncode}:\n{self.log()[-3000:]}")
-            return self.ready()
-        wait(look, seconds, f"{self.name} to be ready")
-        return self
-
-    def forget(self, digest):
-        """Deletes the blob from the agent's cache."""
-        return self.http("DELETE", f"/blobs/{digest}", port=AGENT_SERVER).expect(200)
-
-
-def merge(base, over):
-    """`over` on `base`, maps merged, the rest replaced; a new map."""
-    out = dict(base)
-    for key, value in (over or {}).items():
-        out[key] = merge(out[key], value) if isinstance(value, dict) and isinstance(out.get(key), dict) else value
-    return out
+    def api(self, method, target, **more):
+        return request(method, self.host, 16002, target, **more)
 
 
 class Cluster:
-    """nodes and agents, not started. node_config and agent_config are laid on the configuration of each."""
+    """Options are YAML lines for every node's, or agent's, file; `hashstate` replaces the usual one."""
 
-    def __init__(self, binary, nodes=3, agents=0, node_config=None, agent_config=None):
-        self.binary = os.path.abspath(binary)
-        self.net = Subnet()
+    def __init__(self, kraken, nodes=3, agents=0, max_replica=3, node_yaml="", agent_yaml="", shim=None):
+        self.kraken = os.path.abspath(kraken)
+        self.shim = os.path.abspath(shim) if shim else None
+        self.subnet = LockedSubnet()
         self.folder = tempfile.mkdtemp(prefix="kraken-test-")
-        level = {"log": {"level": "debug" if os.environ.get("KRAKEN_TEST_DEBUG") else "info"}}
-        self.hashstate = {self.net.address(i): {"label": f"origin{i - 1}", "weight": 100} for i in range(1, nodes + 1)}
-        self.nodes, self.agents = [], []
-        for i in range(1, nodes + 1):
-            data = os.path.join(self.folder, f"node{i}")
-            self.nodes.append(Node(self, i, merge(merge(level, {
-                "node": {"host": self.net.address(i)},
-                "hashstate": self.hashstate,
-                "metadata": {"path": data + "/metadata"},
-                "blobs": {"path": data + "/blobs", "uploads_path": data + "/uploads"},
-            }), node_config)))
-        for i in range(1, agents + 1):
-            self.agents.append(self.new_agent_(i, merge(level, agent_config)))
+        self.max_replica, self.node_yaml, self.agent_yaml = max_replica, node_yaml, agent_yaml
+        self.nodes = [Node(self, "node", i, f"{self.subnet.prefix}.{i + 1}") for i in range(nodes)]
+        self.agents = [Agent(self, "agent", i, f"{self.subnet.prefix}.{i + 11}") for i in range(agents)]
+        for process in self.nodes + self.agents:
+            self.write_config(process)
 
-    def new_agent_(self, number, config):
-        return Agent(self, number, merge({
-            "agent": {"host": self.net.address(10 + number)},
-            "cluster": {"hosts": [node.host for node in self.nodes]},
-            "store": {"path": os.path.join(self.folder, f"agent{number}")},
-        }, config))
+    def write_config(self, process, hashstate=None):
+        hosts = ", ".join(node.host for node in self.nodes)
+        if process.role == "node":
+            hashstate = hashstate or "".join(f"  {node.host}:\n    label: origin{node.index}\n    weight: 100\n" for node in self.nodes)
+            text = (f"node:\n  host: {process.host}\nhashstate:\n{hashstate}hashring:\n  max_replica: {self.max_replica}\n"
+                    f"metadata:\n  path: {process.folder}/metadata\n  reserve: 64MB\n"
+                    f"blobs:\n  path: {process.folder}/blobs\n  uploads_path: {process.folder}/uploads\n  reserve: 64MB\n{self.node_yaml}")
+        else:
+            text = (f"agent:\n  host: {process.host}\ncluster:\n  hosts: [{hosts}]\nstore:\n  path: {process.folder}\n  reserve: 64MB\n{self.agent_yaml}")
+        with open(process.config, "w", encoding="utf-8") as file:
+            file.write(text)
+        if self.shim and process.role == "node":
+            os.makedirs(process.folder, exist_ok=True)
+            process.environment = {"LD_PRELOAD": self.shim, "FORGET_ROOT": process.folder, "FORGET_LOG": process.folder + ".undo"}
 
-    def add_agent(self, config=None):
-        agent = self.new_agent_(len(self.agents) + 1, config)
-        self.agents.append(agent)
-        return agent
-
-    def processes(self):
-        return self.nodes + self.agents
-
-    def start(self, ready=True, seconds=60):
-        for process in self.processes():
-            if not process.running():
-                process.start()
-        if ready:
-            for process in self.processes():
-                process.wait_ready(seconds)
+    def start(self):
+        for process in self.nodes + self.agents:
+            process.start()
+        self.wait_ready()
         return self
 
-    def stop(self):
-        """SIGTERM to all at once; fails if one does not end or does not end with 0."""
-        running = [p for p in self.processes() if p.running()]
-        for process in running:
-            process.signal(signal.SIGTERM)
-        codes = {p.name: p.stop() for p in running}
-        bad = {name: code for name, code in codes.items() if code != 0}
-        check(not bad, f"ended with other codes than 0: {bad}")
+    def wait_ready(self, processes=None, seconds=60):
+        for process in processes or self.nodes + self.agents:
+            wait_for(process.is_ready, seconds, f"{process.name} is ready")
 
-    def kill(self):
-        for process in self.processes():
-            process.kill()
+    def forget_unsynced(self, node):
+        """After kill(): takes back what the node had not synced; returns how many operations that were."""
+        apply = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fault", "apply_undo.py")
+        return int(subprocess.run([sys.executable, apply, node.folder, node.folder + ".undo"], check=True, stdout=subprocess.PIPE).stdout)
 
-    def leader_of(self, shard):
-        """The node that leads the shard, or None."""
+    def leaders(self):
+        """{shard: label} as the first node that answers has it."""
         for node in self.nodes:
-            with contextlib.suppress(OSError, Failure, http.client.HTTPException):
-                if node.running() and any(row["shard"] == shard and row.get("serving") for row in node.own_status()["shard"]):
-                    return node
-        return None
+            with contextlib.suppress(*UNREACHABLE):
+                return {shard["shard"]: shard["leader"] for shard in node.status()["shards"]}
+        return {}
 
-    def tails(self, lines=40):
-        for process in self.processes():
-            text = process.log().splitlines()
-            print(f"===== {process.name} ({process.log_path}), last {min(lines, len(text))} of {len(text)} lines", file=sys.stderr)
-            print("\n".join(text[-lines:]), file=sys.stderr)
-
-    def close(self, keep):
-        for process in self.processes():
-            if process.running():
-                process.kill()
-        if keep or os.environ.get("KRAKEN_TEST_KEEP"):
-            print(f"kept {self.folder}", file=sys.stderr)
+    def close(self, failed=False):
+        for process in self.agents + self.nodes:
+            if process.process is not None:
+                with contextlib.suppress(AssertionError):
+                    process.kill()
+        if failed:
+            for process in self.nodes + self.agents:
+                if os.path.exists(process.log):
+                    print(f"---- {process.name} ({process.host}): {process.log}", file=sys.stderr)
+                    print("\n".join(process.log_text().splitlines()[-25:]), file=sys.stderr)
+            print(f"---- data and logs are kept in {self.folder}", file=sys.stderr)
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
-        self.net.close()
+        self.subnet.close()
 
-
-def in_parallel(calls):
-    """Runs the functions at once, each in a thread; their results in order. The first exception is raised."""
-    results, errors = [None] * len(calls), []
-
-    def run(i, call):
-        try:
-            results[i] = call()
-        except BaseException as e:  # told to the caller below
-            errors.append(e)
-    threads = [threading.Thread(target=run, args=(i, call)) for i, call in enumerate(calls)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return results
-
-
-class Background:
-    """Calls `step` again and again in a thread until stop(); its exceptions are kept in `errors`, in order with times."""
-
-    def __init__(self, step):
-        self.errors, self.count, self.longest = [], 0, 0.0
-        self._end, self._last = threading.Event(), time.monotonic()
-        self._thread = threading.Thread(target=self._run, args=(step,), daemon=True)
-        self._thread.start()
-
-    def _run(self, step):
-        while not self._end.is_set():
-            try:
-                step()
-                now = time.monotonic()
-                self.longest, self._last = max(self.longest, now - self._last), now  # the longest pause between successes
-                self.count += 1
-            except (OSError, http.client.HTTPException, Failure) as e:
-                self.errors.append((time.monotonic(), e))
-                time.sleep(0.01)
-
-    def stop(self):
-        self._end.set()
-        self._thread.join()
+    def __enter__(self):
         return self
 
-
-def main(*tests, **options):
-    """Runs each test on a cluster of its own, made with `options`; exit code 1 if one fails. Words on the command line
-    after the binary choose tests by name."""
-    parser = argparse.ArgumentParser(description=_inspect.getmodule(tests[0]).__doc__)
-    parser.add_argument("binary", help="the kraken to test")
-    parser.add_argument("names", nargs="*", help="only these tests")
-    words = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    failed = []
-    for test in tests:
-        if words.names and test.__name__ not in words.names:
-            continue
-        cluster = Cluster(words.binary, **{**options, **getattr(test, "options", {})})
-        began = time.monotonic()
-        good = False
-        try:
-            test(cluster)
-            good = True
-        except BaseException as e:
-            if isinstance(e, Failure):
-                print(f"FAILED {test.__name__}: {e}", file=sys.stderr)
-                for frame in traceback.extract_tb(e.__traceback__):
-                    print(f"  {os.path.basename(frame.filename)}:{frame.lineno} {frame.line}", file=sys.stderr)
-            else:
-                print(f"FAILED {test.__name__}", file=sys.stderr)
-                traceback.print_exc()
-            cluster.tails()
-            failed.append(test.__name__)
-            if isinstance(e, (KeyboardInterrupt, GeneratorExit)) or (isinstance(e, SystemExit) and e.code == 143):
-                raise
-        finally:
-            cluster.close(keep=not good)
-        print(f"{'passed' if good else 'FAILED'} {test.__name__} in {time.monotonic() - began:.1f} s", flush=True)
-    sys.exit(1 if failed else 0)
+    def __exit__(self, kind, value, trace):
+        self.close(failed=kind is not None)
 
 
-def options(**values):
-    """A decorator: the cluster this test wants."""
-    def decorate(test):
-        test.options = values
-        return test
-    return decorate
+def run_tests(namespace):
+    """Runs every test_* function of a test file, with the words of the command line: KRAKEN [--shim FILE] [NAME..]."""
+    words = sys.argv[1:]
+    shim = None
+    if "--shim" in words:
+        at = words.index("--shim")
+        shim = words[at + 1]
+        del words[at:at + 2]
+    if not words:
+        sys.exit(f"usage: {os.path.basename(sys.argv[0])} KRAKEN [--shim FILE] [NAME..]")
+    kraken, names = words[0], words[1:]
+    tests = {name: value for name, value in namespace.items() if name.startswith("test_") and callable(value)}
+    chosen = names or list(tests)
+    for name in chosen:
+        if name not in tests:
+            sys.exit(f"no test {name}; there are: {', '.join(tests)}")
+    for name in chosen:
+        start = time.monotonic()
+        print(f"[ RUN  ] {name}", flush=True)
+        arguments = {"kraken": kraken, "shim": shim}
+        wanted = tests[name].__code__.co_varnames[:tests[name].__code__.co_argcount]
+        tests[name](**{key: arguments[key] for key in wanted})
+        print(f"[ OK   ] {name} ({time.monotonic() - start:.1f} s)", flush=True)
