@@ -147,7 +147,11 @@ void Core::Impl::handle(BeatResp& m) {
     case Progress::State::kReplicate:
       // Behind, and nothing moved since the last beat: something may be lost. An append without entries at the end of what
       // was sent finds out: it is acknowledged, or refused with a hint.
-      if (m.match < log_.last() && !pr.moved && pr.next > log_.snap_index() && !sick_) send_entries(m.h.from, pr, {});
+      if (m.match >= log_.last() || pr.moved || sick_) break;
+      if (pr.next > log_.snap_index())
+        send_entries(m.h.from, pr, {});
+      else
+        pr.probe_from(pr.match + 1);  // the log was compacted under what is in flight
       break;
     case Progress::State::kSnapshot:
       if (pr.snapshot) {
