@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Agents that are killed, lied to, or lose their tracker still deliver the right bytes."""
+import contextlib
+import hashlib
+import http.client
+import sys
+import threading
+import time
+
+from kraken_cluster import SLACK, UNREACHABLE, Cluster, digest_of, random_bytes, run_tests, wait_for
+
+
+def pull_in_thread(agent, digest, results, key):
+    def run():
+        try:
+            results[key] = digest_of(agent.pull_blob("r/x", digest, timeout=180))
+        except (AssertionError, *UNREACHABLE) as error:
+            results[key] = error
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_agent_killed_in_the_middle_of_a_pull_resumes(kraken):
+    # The limit makes the pull last some seconds, so that the kill falls into it.
+    slow = "scheduler:\n  conn:\n    bandwidth:\n      enable: true\n      ingress_bits_per_sec: 160Mbit\n      egress_bits_per_sec: 800Mbit\n"
+    with Cluster(kraken, nodes=3, agents=1, agent_yaml=slow) as cluster:
+        cluster.start()
+        content = random_bytes(80_000_000, 1)
+        digest = cluster.nodes[0].push_blob("r/x", content)
+        agent = cluster.agents[0]
+        results = {}
+        thread = pull_in_thread(agent, digest, results, "first")
+        wait_for(lambda: agent.metric("kr_p2p_bytes_received_total") > 20_000_000, 60, "a quarter of the blob is there")
+        agent.kill()
+        thread.join()
+        assert not isinstance(results["first"], str), "the pull ended before the kill"
+        agent.start()
+        cluster.wait_ready([agent])
+        assert agent.pull_blob("r/x", digest, timeout=180) == content
+        received = agent.metric("kr_p2p_bytes_received_total")
+        print(f"  {received / 1e6:.0f} of {len(content) / 1e6:.0f} MB were fetched after the restart", flush=True)
+        assert received < len(content) - 10_000_000, "the pieces it had were fetched again"
+
+
+def test_damaged_cache_of_a_killed_agent_is_not_served(kraken):
+    with Cluster(kraken, nodes=3, agents=1) as cluster:
+        cluster.start()
+        content = random_bytes(9_000_000, 1)
+        digest = cluster.nodes[0].push_blob("r/x", content)
+        agent = cluster.agents[0]
+        assert agent.pull_blob("r/x", digest) == content
+        agent.kill()
+        import os
+        damaged = 0
+        for folder, _, names in os.walk(agent.folder):
+            for name in names:
+                path = os.path.join(folder, name)
+                if os.path.getsize(path) == len(content):
+                    with open(path, "r+b") as file:
+                        file.seek(5_000_000)
+                        file.write(b"damage")
+                    damaged += 1
+        assert damaged == 1, damaged
+        agent.start()
+        cluster.wait_ready([agent])
+        assert agent.pull_blob("r/x", digest) == content
+
+
+def test_trackers_node_killed_in_mid_swarm_delays_no_pull(kraken):
+    with Cluster(kraken, nodes=3, agents=3) as cluster:
+        cluster.start()
+        times = []
+        for round_number, victim in enumerate([None, *cluster.nodes]):
+            content = random_bytes(60_000_000, round_number)
+            digest = cluster.nodes[0].push_blob("r/x", content)
+            results = {}
+            start = time.monotonic()
+            threads = [pull_in_thread(agent, digest, results, agent.name) for agent in cluster.agents]
+            if victim is not None:
+                victim.kill()
+            for thread in threads:
+                thread.join()
+            times.append(time.monotonic() - start)
+            assert all(result == digest for result in results.values()), results
+            if victim is not None:
+                victim.start()
+                cluster.wait_ready([victim])
+        print(f"  three pulls of 60 MB: {times[0]:.2f} s; with a node killed: {', '.join(f'{t:.2f} s' for t in times[1:])}", flush=True)
+        assert max(times[1:]) - times[0] < 3 * 5 * SLACK
+
+
+def test_paused_holder_delays_no_pull(kraken):
+    with Cluster(kraken, nodes=3, agents=1) as cluster:
+        cluster.start()
+        content = random_bytes(40_000_000, 1)
+        digest = cluster.nodes[0].push_blob("r/x", content)
+        for node in cluster.nodes:
+            wait_for(lambda node=node: node.has_file(digest), 60, f"a copy on {node.name}")
+        cluster.nodes[1].pause()
+        start = time.monotonic()
+        assert cluster.agents[0].pull_blob("r/x", digest) == content
+        print(f"  40 MB with a frozen holder: {time.monotonic() - start:.2f} s", flush=True)
+        cluster.nodes[1].resume()
+        assert time.monotonic() - start < 5 * 5 * SLACK
+
+
+def test_range_and_head_through_an_agent(kraken):
+    with Cluster(kraken, nodes=3, agents=1) as cluster:
+        cluster.start()
+        content = random_bytes(10_000_000, 1)
+        digest = cluster.nodes[0].push_blob("r/x", content)
+        agent = cluster.agents[0]
+        ranged = agent.registry("GET", f"/v2/r/x/blobs/{digest}", headers={"Range": "bytes=9000000-9000099"})
+        assert ranged.status == 206 and ranged.body == content[9_000_000:9_000_100], ranged
+        assert ranged.headers["Content-Range"] == "bytes 9000000-9000099/10000000"
+        head = agent.registry("HEAD", f"/v2/r/x/blobs/{digest}")
+        assert head.status == 200 and head.headers["Content-Length"] == "10000000" and head.body == b""
+        assert agent.registry("GET", f"/v2/r/x/blobs/{digest}", headers={"Range": "bytes=10000000-"}).status == 416
+        assert agent.registry("GET", f"/v2/r/x/blobs/{digest_of(b'absent')}").status == 404
+        assert agent.registry("POST", "/v2/r/x/blobs/uploads/", body=b"").status == 405
+
+
+if __name__ == "__main__":
+    sys.exit(run_tests(globals()))
