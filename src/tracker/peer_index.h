@@ -65,14 +65,15 @@ class PeerIndex {
   /// the HolderDirectory. The record is queued for the log unless an identical one is there with more than half its time.
   Handout announce(const InfoHash& infohash, const Digest& digest, const PeerInfo& peer, std::size_t count);
 
-  /// Up to `records_max` queued records of one group, oldest first; a peer of a torrent is queued once however often it
-  /// announced. Groups are numbered by Options::group_of, which says in which shard of the metadata a digest lies.
-  std::vector<PeerRecord> take_batch(std::size_t group, std::size_t records_max);
+  /// Queued records of one group, together no more than about `bytes_max` in the log; a peer of a torrent is queued once
+  /// however often it announced. Groups are numbered by Options::group_of: the metadata's shards.
+  std::vector<PeerRecord> take_batch(std::size_t group, std::size_t bytes_max);
   std::size_t groups() const { return options_.groups; }
   /// Whether anything waits; cheap, for the tick.
   bool has_pending() const { return pending_.load(std::memory_order_relaxed) != 0; }
 
-  /// What apply wrote, or what a restored shard contains. Older than what was announced here since: only noted as committed.
+  /// What apply wrote, or what a restored shard contains. Where this node has heard something else since and has it
+  /// queued, that stays. A record whose `ttl` is not above 0 removes the peer.
   void committed(const PeerRecord& record);
   /// The log did not take this batch: the next announce queues it again.
   void not_committed(const std::vector<PeerRecord>& batch);
@@ -85,11 +86,20 @@ class PeerIndex {
 
  private:
   struct Stripe;
-  Stripe& stripe_of(const InfoHash& infohash);
+  struct Swarm;
+  struct Entry;
+  struct Queue;
+  Stripe& stripe_of(const InfoHash& infohash) const;
+  Entry& enter(Stripe& stripe, const InfoHash& infohash, const PeerId& peer, MonotonicTime now);
+  void erase(Swarm& swarm, std::size_t at);
+  void make_room(Stripe& stripe, MonotonicTime now);
+  bool enqueue(const Digest& digest, PeerRecord record);
+  Duration ttl_of(bool complete) const { return complete ? options_.seed_ttl : options_.leech_ttl; }
 
   const PeerIndexOptions options_;
   const Clock& clock_;
   std::unique_ptr<Stripe[]> stripes_;
+  std::unique_ptr<Queue[]> queues_;  // one a group
   std::atomic<std::size_t> peers_{0};
   std::atomic<std::size_t> pending_{0};
   std::atomic<std::size_t> next_sweep_{0};
