@@ -88,11 +88,12 @@ class Client {
   explicit Client(net::FilePool& pool, ClientLimits limits = {});
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
-  /// REQUIRES: no send() runs, no response is alive; the loops it was used on have stopped or still exist.
+  /// REQUIRES: no send() runs, no response is alive; the loops it was used on still exist (stopped or not).
   ~Client();
 
   /// Sends and waits for the answer's head. A kept connection that turns out closed is replaced by a fresh one, once,
-  /// if nothing of the answer had come and the body can be sent again (not a BodySource).
+  /// if nothing of the answer had come, the method is idempotent (not POST, PATCH) and the body can be sent again (not
+  /// a BodySource). Where the fresh one fails too, the first error stands: the first try may have been carried out.
   net::Task<ClientResponse> send(ClientRequest request);
 
  private:

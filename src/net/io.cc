@@ -199,7 +199,7 @@ Sent send_once(int out, int fd, std::uint64_t offset, std::uint64_t length) {
 
 }  // namespace
 
-Task<std::size_t> read_some(Socket& socket, std::span<char> into, Watchdog* watchdog) {
+Task<std::size_t> read_or_end(Socket& socket, std::span<char> into, Watchdog* watchdog) {
   if (watchdog != nullptr) {
     if (watchdog->expired()) co_return fail(Code::kDeadlineExceeded, "read: the other side is too slow");
     watchdog->wait_begins();
@@ -207,7 +207,14 @@ Task<std::size_t> read_some(Socket& socket, std::span<char> into, Watchdog* watc
   auto buffer = asio::buffer(into.data(), into.size());
   auto [ec, n] = co_await socket.async_read_some(buffer, kTuple);
   if (watchdog != nullptr) watchdog->wait_ends(n);
+  if (ec == asio::error::eof) co_return std::size_t{0};
   if (ec) co_return std::unexpected(io_error(ec, "read", watchdog));
+  co_return n;
+}
+
+Task<std::size_t> read_some(Socket& socket, std::span<char> into, Watchdog* watchdog) {
+  KR_CO_TRY(const auto n, co_await read_or_end(socket, into, watchdog));
+  if (n == 0) co_return fail(Code::kClosed, "read: closed by the other side");
   co_return n;
 }
 
@@ -220,23 +227,53 @@ Task<void> read_exact(Socket& socket, std::span<char> into, Watchdog* watchdog) 
 }
 
 Task<void> write_all(Socket& socket, std::string_view bytes, Watchdog* watchdog) {
-  co_return co_await write_all(socket, bytes, std::string_view{}, watchdog);
+  return write_all(socket, Pieces{.first = bytes}, watchdog);
 }
 
-Task<void> write_all(Socket& socket, std::string_view head, std::string_view body, Watchdog* watchdog) {
-  while (!head.empty() || !body.empty()) {
-    // NOLINTNEXTLINE: iovec has no const form; sendmsg only reads
-    iovec parts[2] = {{const_cast<char*>(head.data()), head.size()}, {const_cast<char*>(body.data()), body.size()}};
+namespace {
+
+/// The pieces as sendmsg wants them; what has gone out is taken off the front.
+class Parts {
+ public:
+  explicit Parts(const Pieces& pieces) {
+    for (auto piece : {pieces.first, pieces.second, pieces.third})
+      // NOLINTNEXTLINE: iovec has no const form; sendmsg only reads
+      if (!piece.empty()) parts_[count_++] = iovec{const_cast<char*>(piece.data()), piece.size()};
+  }
+  bool empty() const { return begin_ == count_; }
+  ssize_t send(int fd, int flags) {
     msghdr message{};
-    message.msg_iov = head.empty() ? parts + 1 : parts;
-    message.msg_iovlen = head.empty() || body.empty() ? 1 : 2;
-    const ssize_t n = ::sendmsg(socket.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    message.msg_iov = parts_.data() + begin_;
+    message.msg_iovlen = count_ - begin_;
+    return ::sendmsg(fd, &message, flags);
+  }
+  void advance(std::size_t bytes) {
+    while (bytes > 0) {
+      auto& part = parts_[begin_];
+      const auto n = std::min(bytes, part.iov_len);
+      part.iov_base = static_cast<char*>(part.iov_base) + n;
+      part.iov_len -= n;
+      bytes -= n;
+      if (part.iov_len == 0) ++begin_;
+    }
+  }
+
+ private:
+  std::array<iovec, 3> parts_{};
+  std::size_t begin_ = 0;
+  std::size_t count_ = 0;
+};
+
+}  // namespace
+
+Task<void> write_all(Socket& socket, Pieces pieces, Watchdog* watchdog) {
+  Parts parts(pieces);
+  const int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (pieces.more ? MSG_MORE : 0);
+  while (!parts.empty()) {
+    const ssize_t n = parts.send(socket.native_handle(), flags);
     if (n >= 0) {
-      auto moved = static_cast<std::size_t>(n);
-      if (watchdog != nullptr) watchdog->wait_ends(moved);
-      const auto of_head = std::min(moved, head.size());
-      head.remove_prefix(of_head);
-      body.remove_prefix(moved - of_head);
+      if (watchdog != nullptr) watchdog->wait_ends(static_cast<std::size_t>(n));
+      parts.advance(static_cast<std::size_t>(n));
       continue;
     }
     if (errno == EINTR) continue;

@@ -54,12 +54,21 @@ class Watchdog {
 
 /// Some bytes, at least one. The end of the stream is kClosed. With a watchdog that expired: kDeadlineExceeded.
 Task<std::size_t> read_some(Socket& socket, std::span<char> into, Watchdog* watchdog = nullptr);
+/// The same, but the orderly end of the stream is 0; a reset stays kClosed.
+Task<std::size_t> read_or_end(Socket& socket, std::span<char> into, Watchdog* watchdog = nullptr);
 /// Exactly into.size() bytes.
 Task<void> read_exact(Socket& socket, std::span<char> into, Watchdog* watchdog = nullptr);
 /// All of it, or an error. Does not yield while the socket takes the bytes.
 Task<void> write_all(Socket& socket, std::string_view bytes, Watchdog* watchdog = nullptr);
-/// Two pieces, in one system call where they fit.
-Task<void> write_all(Socket& socket, std::string_view head, std::string_view body, Watchdog* watchdog = nullptr);
+/// Up to three pieces, in one system call where they fit. `more`: something follows at once, so the kernel may wait for
+/// it (200 ms at most) before it sends a packet that is not full.
+struct Pieces {
+  std::string_view first = {};
+  std::string_view second = {};
+  std::string_view third = {};
+  bool more = false;
+};
+Task<void> write_all(Socket& socket, Pieces pieces, Watchdog* watchdog = nullptr);
 
 /// [offset, offset + length) of the file to the socket by sendfile(2), at most 1 MB a call. What is not in the page
 /// cache is read on the pool, so that the loop never waits for a disk.
