@@ -43,8 +43,8 @@ function row(n) {
   const tr = document.createElement("tr");
   tr.append(text("td", n.label), text("td", n.host));
   if (!n.up) { const td = text("td", "down: " + n.error, "bad"); td.colSpan = 7; tr.append(td); return tr; }
-  tr.append(text("td", n.ready ? "ready" : n.not_ready, n.ready ? "good" : "bad"), text("td", n.shards.led + " of " + n.shards.total),
-    text("td", n.shards.lag_entries), disk(n.disk && n.disk.blobs), text("td", bytes(n.resident_bytes)),
+  tr.append(text("td", n.ready ? "ready" : n.not_ready, n.ready ? "good" : "bad"), text("td", n.groups.led + " of " + n.groups.total),
+    text("td", n.groups.lag_entries), disk(n.disk && n.disk.blobs), text("td", bytes(n.resident_bytes)),
     text("td", n.agents_seen ?? ""), text("td", span(n.uptime_s)));
   return tr;
 }
@@ -53,9 +53,9 @@ async function look() {
     const s = await (await fetch("/status")).json();
     document.getElementById("words").textContent = s.words;
     document.getElementById("nodes").replaceChildren(...s.nodes.map(row));
-    const lost = s.shards.without_leader.length;
+    const lost = s.summary.without_leader.length;
     const p = document.getElementById("shards");
-    p.textContent = lost ? lost + " of " + s.shards.total + " shards have no leader: their tags and blobs cannot be written now" : "All " + s.shards.total + " shards have a leader.";
+    p.textContent = lost ? lost + " of " + s.summary.total + " shards have no leader: their tags and blobs cannot be written now" : "All " + s.summary.total + " shards have a leader.";
     p.className = lost ? "bad" : "";
   } catch (e) { document.getElementById("words").textContent = "This node does not answer: " + e; }
 }

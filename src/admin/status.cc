@@ -1,6 +1,7 @@
 #include "src/admin/status.h"
 
 #include <algorithm>
+#include <map>
 
 #include <nlohmann/json.hpp>
 
@@ -83,7 +84,7 @@ json local_status(const StatusDeps& deps) {
     if (status.leader.empty()) without_leader.push_back(status.shard.value());
     rows.push_back(shard_row(status));
   }
-  out["shards"] = {{"total", all.size()},  {"local", local},         {"led", led},
+  out["groups"] = {{"total", all.size()},  {"local", local},         {"led", led},
                    {"lag_entries", lag},   {"log_bytes", log_bytes}, {"without_leader", std::move(without_leader)}};
   json peers = json::array();
   for (const group::PeerStatus& peer : deps.groups->peers()) {
@@ -101,7 +102,7 @@ json local_status(const StatusDeps& deps) {
     out["agents_seen"] = seen.agents;
     out["torrents_seen"] = seen.torrents;
   }
-  out["shard"] = std::move(rows);
+  out["shards"] = std::move(rows);
   return out;
 }
 
@@ -123,25 +124,51 @@ net::Task<std::string> fetch(http::Client& client, std::string host, std::uint16
   co_return body;
 }
 
-/// The cluster from its nodes' answers: who leads what, and which shards nobody knows a leader of.
-json summary(const std::vector<json>& nodes) {
-  json leaders = json::object();
-  std::size_t total = 0;
-  std::vector<bool> led;
+/// The shards as the nodes' answers have them. A leader is believed when it says so itself; else what its followers say
+/// stands, since its node may be the one that did not answer.
+json merge_shards(const std::vector<json>& nodes) {
+  std::map<std::uint64_t, json> shards;
   for (const json& node : nodes) {
     if (!node.value("up", false)) continue;
-    leaders[node["label"].get<std::string>()] = node["shards"]["led"];
-    total = std::max(total, node["shards"]["total"].get<std::size_t>());
-    led.resize(std::max(led.size(), total));
-    for (const json& row : node["shard"]) {
-      if (row.value("is_leader", false) && row["shard"].get<std::size_t>() < led.size()) led[row["shard"].get<std::size_t>()] = true;
+    for (const json& row : node["shards"]) {
+      const auto [it, is_new] = shards.try_emplace(row.value("shard", std::uint64_t{0}), json{});
+      json& shard = it->second;
+      if (is_new) shard = {{"shard", it->first}, {"leader", ""}, {"term", 0}, {"voters", row.value("voters", json::array())}, {"commit", 0}, {"lag", 0}};
+      const std::uint64_t term = row.value("term", std::uint64_t{0});
+      const bool newer = term > shard["term"].get<std::uint64_t>();
+      if (!row.value("leader", "").empty() && (newer || shard["leader"].get<std::string>().empty() || row.value("is_leader", false))) {
+        shard["leader"] = row["leader"];
+      }
+      if (newer) shard["term"] = term;
+      shard["commit"] = std::max(shard["commit"].get<std::uint64_t>(), row.value("commit", std::uint64_t{0}));
     }
   }
-  json without = json::array();
-  for (std::size_t i = 0; i < led.size(); ++i) {
-    if (!led[i]) without.push_back(i);
+  for (const json& node : nodes) {  // now that the highest commit is known
+    if (!node.value("up", false)) continue;
+    for (const json& row : node["shards"]) {
+      if (!row.value("local", false)) continue;
+      json& shard = shards[row.value("shard", std::uint64_t{0})];
+      const std::uint64_t commit = shard["commit"];
+      const std::uint64_t applied = row.value("applied", std::uint64_t{0});
+      shard["lag"] = std::max(shard["lag"].get<std::uint64_t>(), commit - std::min(commit, applied));
+    }
   }
-  return {{"total", total}, {"leaders", std::move(leaders)}, {"without_leader", std::move(without)}};
+  json out = json::array();
+  for (auto& [number, shard] : shards) out.push_back(std::move(shard));
+  return out;
+}
+
+json summary(const json& shards) {
+  std::map<std::string, std::size_t> leaders;
+  json without = json::array();
+  for (const json& shard : shards) {
+    if (shard["leader"].get<std::string>().empty()) {
+      without.push_back(shard["shard"]);
+    } else {
+      ++leaders[shard["leader"].get<std::string>()];
+    }
+  }
+  return {{"total", shards.size()}, {"leaders", leaders}, {"without_leader", std::move(without)}};
 }
 
 net::Task<std::string> cluster_status(std::shared_ptr<const StatusDeps> deps) {
@@ -157,15 +184,19 @@ net::Task<std::string> cluster_status(std::shared_ptr<const StatusDeps> deps) {
       continue;
     }
     json node = json::parse(*text, nullptr, false);
-    if (!node.is_object() || !node.contains("shards") || !node.contains("shard")) {
+    if (!node.is_object() || !node.contains("shards") || !node["shards"].is_array()) {
       nodes.push_back(absent(member, "its answer is not a status"));
       continue;
     }
     nodes.push_back(std::move(node));
   }
-  json shards = summary(nodes);
-  for (json& node : nodes) node.erase("shard");
-  json out{{"words", promise(deps->members.size(), deps->max_replica)}, {"asked", deps->self}, {"nodes", nodes}, {"shards", std::move(shards)}};
+  json shards = merge_shards(nodes);
+  for (json& node : nodes) node.erase("shards");
+  json out{{"words", promise(deps->members.size(), deps->max_replica)},
+           {"asked", deps->self},
+           {"nodes", nodes},
+           {"summary", summary(shards)},
+           {"shards", std::move(shards)}};
   co_return out.dump(2) + "\n";
 }
 

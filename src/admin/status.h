@@ -1,8 +1,10 @@
 #pragma once
 // /status: how this node and, through it, the cluster is, as JSON; and `/`, a page that shows it.
 //
-//   GET /status             every node of the cluster, asked by this one: {"words", "nodes": [..], "shards": {..}}
-//   GET /status?scope=node  this node alone: one element of "nodes", with "shard": a row for each of its shards
+//   GET /status             every node of the cluster, asked by this one: 
+//                           {"words", "nodes": [..], "summary": {total, leaders, without_leader},
+//                            "shards": [{shard, leader, term, voters, commit, lag}]}; lag: entries the slowest has to apply
+//   GET /status?scope=node  this node alone: one element of "nodes", and "shards" as it sees them
 //   GET /                   the status page
 //
 // A node that does not answer within a second is in the list with "up": false and why.
