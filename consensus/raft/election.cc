@@ -9,7 +9,7 @@ namespace kraken::raft {
 void Core::Impl::timer() {
   if (now_ < deadline()) return;
   if (leading()) return beat_time();
-  if (!is_voter(conf(), self_) || sick_ || installing_) {
+  if (!electable() || sick_ || installing_) {
     reset_election_timer();
     return;
   }
@@ -36,8 +36,15 @@ void Core::Impl::beat_time() {
   if (!sick_) broadcast_beat();
 }
 
+// A replica that the latest configuration leaves out may still be the only one with a log long enough to commit it: until that
+// has happened it goes on standing for election (thesis 4.2.2).
+bool Core::Impl::electable() const {
+  if (is_voter(conf(), self_)) return true;
+  return log_.conf().index > commit_ && !conf().voters.empty() && is_voter(log_.conf_at(commit_), self_);
+}
+
 void Core::Impl::reset_election_timer() {
-  if (!is_voter(conf(), self_)) {
+  if (!electable()) {
     election_deadline_ = Time::max();
     return;
   }
@@ -195,7 +202,7 @@ void Core::Impl::peer_down(ReplicaId peer) {
     if (it != peers_.end() && it->second.state == Progress::State::kReplicate) it->second.probe_from(it->second.match + 1);
     return;
   }
-  if (leader_ != peer || !is_voter(conf(), self_)) return;
+  if (leader_ != peer || !electable()) return;
   // Its process is gone: no longer shield it, and ask for pre-votes after a beat instead of election_min.
   leader_.reset();
   const auto rank = opt_.election_rank_step * opt_.election_rank;

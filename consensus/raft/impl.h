@@ -45,6 +45,7 @@ struct Core::Impl {
   void handle(VoteReq& m);
   void handle(VoteResp& m);
   void peer_down(ReplicaId peer);
+  bool electable() const;
   bool shielded() const;
   bool log_up_to_date(Index last_index, Term last_term) const;
   /// A message of the current term's leader arrived: follow it.

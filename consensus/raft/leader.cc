@@ -125,8 +125,9 @@ void Core::Impl::acknowledged(ReplicaId peer, Progress& pr, Index match) {
     pr.state = Progress::State::kReplicate;
     pr.probe_sent = false;
     pr.next = match + 1;
-  } else if (pr.state == Progress::State::kSnapshot && match >= log_.snap_index()) {
-    pr.probe_from(match + 1);  // caught up by other means, or the snapshot is in
+  } else if (pr.state == Progress::State::kSnapshot && (match >= log_.snap_index() || (pr.snapshot && match >= pr.snapshot->index))) {
+    // The snapshot is in, or it caught up by other means. If our log has moved on meanwhile, try_send starts over.
+    pr.probe_from(pr.match + 1);
     pr.state = Progress::State::kReplicate;
   }
   if (transferee_ == peer) try_timeout_now();

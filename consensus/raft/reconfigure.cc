@@ -56,13 +56,12 @@ void Core::Impl::sync_progress() {
 
 void Core::Impl::conf_may_have_changed() {
   if (adopted_ == conf()) return;
-  const bool voted = is_voter(adopted_, self_);
   adopted_ = conf();
   out_->conf_changed = adopted_;
   if (leading()) {
     sync_progress();
-  } else if (is_voter(adopted_, self_) != voted) {
-    reset_election_timer();
+  } else if (election_deadline_ == Time::max()) {
+    reset_election_timer();  // it may stand for election from now on
   }
 }
 

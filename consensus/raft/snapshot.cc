@@ -69,9 +69,7 @@ void Core::Impl::handle(SnapResp& m) {
   pr.last_contact = now_;
   if (pr.state != Progress::State::kSnapshot || !pr.snapshot || pr.snapshot->snap_id != m.snap_id) return;
   if (m.ok) {
-    const Index index = pr.snapshot->index;
-    pr.probe_from(std::max(index, pr.match) + 1);
-    acknowledged(m.h.from, pr, index);
+    acknowledged(m.h.from, pr, pr.snapshot->index);
   } else {
     pr.probe_from(pr.match + 1);
     pr.probe_sent = true;  // try again after the next answer to a beat

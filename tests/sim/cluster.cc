@@ -143,17 +143,27 @@ void Cluster::partition() {
 void Cluster::crash_some() {
   Random& r = world_.random;
   const bool all = r.chance(0.15);
+  const bool now = all || r.chance(0.3);
   const size_t one = r.below(nodes_.size());
   for (size_t i = 0; i < nodes_.size(); i++) {
     if (!(all || i == one) || !nodes_[i]->up()) continue;
-    nodes_[i]->crash();
-    if (r.chance(0.7))
-      for (auto& other : nodes_)
-        if (other->up()) other->deliver(in::PeerDown{nodes_[i]->id()});
-    world_.events.after(world_.delay(ms(r.chance(0.5) ? 200 : 2'500)), [this, i] {
-      if (!nodes_[i]->up()) nodes_[i]->start();
-    });
+    if (now) {
+      nodes_[i]->crash();
+      crashed(i);
+    } else {
+      nodes_[i]->crash_at(r.chance(0.5) ? Node::CrashPoint::kAfterWrite : Node::CrashPoint::kAfterSync, [this, i] { crashed(i); });
+    }
   }
+}
+
+void Cluster::crashed(size_t node) {
+  Random& r = world_.random;
+  if (r.chance(0.7))
+    for (auto& other : nodes_)
+      if (other->up()) other->deliver(in::PeerDown{nodes_[node]->id()});
+  world_.events.after(world_.delay(ms(r.chance(0.5) ? 200 : 2'500)), [this, node] {
+    if (!nodes_[node]->up()) nodes_[node]->start();
+  });
 }
 
 void Cluster::change_membership() {
@@ -187,6 +197,7 @@ void Cluster::calm() {
   world_.options.apply_max = ms(1);
   for (auto& n : nodes_) {
     n->stall_disk(Time{});
+    n->crash_at(Node::CrashPoint::kNone, {});
     if (!n->up()) n->start();
   }
 }

@@ -25,6 +25,7 @@ class Cluster {
   void fault();
   void partition();
   void crash_some();
+  void crashed(size_t node);
   void change_membership();
   void calm();
   void must_converge();

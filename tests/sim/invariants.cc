@@ -109,6 +109,17 @@ void Invariants::check_commit(size_t i, Node& n, const Core& core, const Core::V
   n.commit = v.commit;
 }
 
+// What a leader believes of its followers must be on their disks: it commits on the strength of it.
+void Invariants::check_match(size_t i, const Core& core, const std::vector<const Disk*>& disks) {
+  for (const Core::Peer& peer : core.peers()) {
+    const Image& d = disks.at(raw(peer.id) - 1)->durable();
+    if (raw(peer.match) == 0 || d.snap.index >= peer.match || d.hs.term > core.view().term) continue;
+    const std::optional<Term> term = core.term_at(peer.match);
+    if (term && d.term_at(peer.match) != term)
+      violated("9 commit rule", fmt::format("leader {} believes that {} holds entry {}", i, raw(peer.id), raw(peer.match)));
+  }
+}
+
 void Invariants::check_conf(const Core& core, const Core::View& v, const Output& out) {
   if (!v.is_leader) return;
   for (const Entry& e : out.append) {
@@ -150,6 +161,7 @@ void Invariants::stepped(size_t i, const Input& input, const Output& out, const 
   check_roles(i, n, v, out);
   check_commit(i, n, core, v, disks);
   check_conf(core, v, out);
+  if (v.is_leader && std::holds_alternative<in::Receive>(input)) check_match(i, core, disks);
   check_pre_vote(input, out, v);
 }
 

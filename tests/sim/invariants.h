@@ -88,6 +88,7 @@ class Invariants {
   void check_roles(size_t i, Node& n, const raft::Core::View& v, const raft::Output& out);
   void check_log(Node& n, const raft::Output& out);
   void check_commit(size_t i, Node& n, const raft::Core& core, const raft::Core::View& v, const std::vector<const Disk*>& disks);
+  void check_match(size_t i, const raft::Core& core, const std::vector<const Disk*>& disks);
   void check_conf(const raft::Core& core, const raft::Core::View& v, const raft::Output& out);
   void check_pre_vote(const raft::Input& input, const raft::Output& out, const raft::Core::View& v) const;
   void remember(raft::Index index, raft::Term term, uint64_t chain);

@@ -66,6 +66,12 @@ void Node::crash() {
   world_.invariants.synced(number_, disk_.durable());
 }
 
+void Node::crash_here() {
+  crash_point_ = CrashPoint::kNone;
+  crash();
+  if (const auto then = std::move(crashed_)) then();
+}
+
 void Node::freeze(Time until) {
   if (!up()) return;
   frozen_until_ = std::max(frozen_until_, until);
@@ -151,7 +157,16 @@ void Node::perform(Output& out) {
                  static_cast<int>(v.role), raw(v.first), raw(v.last), raw(v.commit), out.became_leader ? (*out.became_leader ? " leads" : " stops leading") : "",
                  out.conf_changed ? " conf" : "", out.install ? " installs" : "", out.truncate_from ? " truncates" : "");
   }
-  if (out.persist_seq != 0) disk_.write({DiskOp::Write{out.persist_seq, out.hard_state, out.truncate_from, out.append}});
+  if (out.persist_seq != 0) {
+    disk_.write({DiskOp::Write{out.persist_seq, out.hard_state, out.truncate_from, out.append}});
+    if (crash_point_ == CrashPoint::kAfterWrite) {
+      crash_point_ = CrashPoint::kNone;
+      const uint64_t boot = boot_;
+      world_.events.after(Time{}, [this, boot] {
+        if (boot == boot_) crash_here();
+      });
+    }
+  }
   for (const Message& m : out.send_now) send(m);
   for (auto& g : out.send_after) gated_.push_back(std::move(g));
   if (raw(out.commit_from) != 0) {
@@ -214,6 +229,7 @@ void Node::sync_done(size_t count) {
   syncing_ = false;
   const Disk::Synced synced = disk_.sync(count);
   world_.invariants.synced(number_, disk_.durable());
+  if (crash_point_ == CrashPoint::kAfterSync) return crash_here();
   if (sick_told_) {
     sick_told_ = false;
     step(in::StorageSick{false});

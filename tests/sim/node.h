@@ -53,6 +53,13 @@ class Node {
   void crash();
   /// The process does nothing until then; what arrives waits.
   void freeze(Time until);
+  /// Power goes at a chosen moment: right after the next step that writes, or right after the next sync, before anyone hears of it.
+  /// `then` runs when it has happened.
+  enum class CrashPoint : uint8_t { kNone, kAfterWrite, kAfterSync };
+  void crash_at(CrashPoint point, std::function<void()> then) {
+    crash_point_ = point;
+    crashed_ = std::move(then);
+  }
   void stall_disk(Time until) { disk_stalled_until_ = until; }
 
   void deliver(raft::Input input);
@@ -89,6 +96,7 @@ class Node {
   void install(const raft::Output::Install& in);
   void maybe_compact();
   void arm_timer();
+  void crash_here();
   /// Runs `f` later unless the process has ended by then; waits while it is frozen.
   void later(Time delay, std::function<void()> f);
 
@@ -98,6 +106,8 @@ class Node {
   std::unique_ptr<raft::Core> core_;
   uint64_t boot_ = 0;  // counts starts; what belongs to an earlier one is dropped
   Time frozen_until_{}, disk_stalled_until_{};
+  CrashPoint crash_point_ = CrashPoint::kNone;
+  std::function<void()> crashed_;
   std::deque<std::function<void()>> backlog_;  // while frozen
 
   raft::Output out_;

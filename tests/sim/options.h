@@ -32,7 +32,8 @@ struct RunOptions {
     o.link.ordered = r.chance(0.5);
     o.link.loss = r.chance(0.5) ? 0 : static_cast<double>(r.below(30)) / 100;
     o.link.repeat = r.chance(0.5) ? 0 : static_cast<double>(r.below(30)) / 100;
-    o.link.slow = r.chance(0.6) ? 0 : static_cast<double>(r.below(10)) / 100;
+    o.link.slow = r.chance(0.5) ? 0 : static_cast<double>(r.below(15)) / 100;
+    if (r.chance(0.5)) o.link.slow_max = ms(3'000);
     o.sync_max = r.chance(0.3) ? ms(40) : ms(2);
     o.sync_stall = r.chance(0.7) ? 0 : 0.01;
     o.apply_max = r.chance(0.2) ? ms(200) : ms(1);
