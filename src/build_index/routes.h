@@ -20,11 +20,14 @@ class TagStore {
   virtual ~TagStore() = default;
   /// Linearizable; nullopt: a linearizable read found none.
   virtual net::Task<std::optional<registry::TagValue>> get(QualifiedTag tag) = 0;
-  /// Points the tag at a manifest that the cluster has, with its references (design §6 "Manifest push").
+  /// Points the tag at a manifest that the cluster has, with its references (design §6 "Manifest push"). kNotFound: the
+  /// cluster has no such blob. kInvalidArgument: it is no manifest.
   virtual net::Task<registry::PutOutcome> put(QualifiedTag tag, Digest digest, registry::Precondition precondition) = 0;
   virtual net::Task<registry::RemoveOutcome> remove(QualifiedTag tag, registry::Precondition precondition) = 0;
-  /// "repository:tag" behind `after`, of one repository or, with an empty prefix, of all; in order.
-  virtual net::Task<registry::Page> list(std::optional<Repository> repository, std::string after, std::size_t count) = 0;
+  /// Tags of one repository behind `after`, at most `count`, in order; an empty page where the repository is not known.
+  virtual net::Task<registry::Page> tags(Repository repository, std::string after, std::size_t count) = 0;
+  /// Repositories that have a tag, behind `after`, in order.
+  virtual net::Task<registry::Page> repositories(std::string after, std::size_t count) = 0;
 };
 
 struct Deps {
