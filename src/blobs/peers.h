@@ -1,7 +1,7 @@
 #pragma once
-// What one node asks of another about blobs, as an interface: HttpPeers speaks /internal/v1/ (src/blobs/endpoints.h), tests
-// join services directly. Calls may fail, be repeated, or have happened although they failed; every one may be repeated.
-// A node that does not answer gives kUnavailable (or kDeadlineExceeded), never kNotFound.
+// What one node asks of another about blobs, as an interface: HttpPeers speaks /internal/v1/ (http_peers.h, endpoints.h),
+// tests join services directly. Calls may fail, be repeated, or have happened although they failed; each may be repeated.
+// A node that does not answer gives kUnavailable, kClosed or kDeadlineExceeded, never kNotFound.
 // Threads: any loop.
 
 #include <cstdint>
@@ -21,12 +21,11 @@ namespace kraken::blobs {
 /// Bytes that come: fills at least one byte of `into`, 0 at the end. An early end is an error, never 0.
 using BodyReader = std::function<net::Task<std::size_t>(std::span<char> into)>;
 
-/// Bytes that are sent: a range of an open file (sendfile), or what a reader gives.
+/// Bytes that are sent: the first `bytes` of an open file, or, where fd is -1, what the reader gives.
 struct Body {
-  std::uint64_t bytes = 0;
-  int fd = -1;                 // stays open until the call returns
-  std::uint64_t offset = 0;
-  BodyReader reader;           // used where fd is -1
+  std::optional<std::uint64_t> bytes{};  // known beforehand; with fd always
+  int fd = -1;                         // stays open until the call returns
+  BodyReader reader{};
 };
 
 /// Bytes of a blob on their way from another node.
@@ -38,29 +37,34 @@ class Stream {
 };
 
 struct Held {
-  StoreId store{};
+  StoreId store;
   std::uint64_t bytes = 0;
 };
 
 class Peers {
  public:
   virtual ~Peers() = default;
-  /// The store id of the node now.
+  /// The node's store id; also how to find out whether it answers.
   virtual net::Task<StoreId> store_id(std::string label) = 0;
-  /// The node has the file. kNotFound: it answers, and has not.
+  /// kNotFound: the node answers, and has no such file.
   virtual net::Task<Held> have(std::string label, Digest digest) = 0;
-  /// Puts the bytes into the node's uploads/ under `transfer`, where they wait, hashed, for `place`. kDigestMismatch,
-  /// kDiskFull.
+  /// The bytes into the node's uploads/, where they wait, checked against the digest, for `place`. kDigestMismatch, kDiskFull.
   virtual net::Task<void> stage(std::string label, std::string transfer, Digest digest, Body body) = 0;
-  /// Renames what was staged into blobs/, synced. Also succeeds where the node has the blob already. kNotFound: neither.
+  /// What was staged into blobs/, synced. kNotFound: nothing was, or it is gone.
+  /// REQUIRES for this and put: `Arrive`, or the record, was acknowledged.
   virtual net::Task<StoreId> place(std::string label, std::string transfer, Digest digest) = 0;
+  /// Both in one round trip.
+  virtual net::Task<StoreId> put(std::string label, std::string transfer, Digest digest, Body body) = 0;
   /// Forgets what was staged.
   virtual net::Task<void> discard(std::string label, std::string transfer) = 0;
-  /// Bytes of the node's own file, each piece checked before it is sent. kNotFound: the node has no good file.
+  /// Bytes [offset, offset + length) of the node's own file, each piece checked before it is sent. kNotFound: the node has no
+  /// good file.
   virtual net::Task<std::unique_ptr<Stream>> open(std::string label, Digest digest, std::uint64_t offset,
                                                   std::uint64_t length) = 0;
-  /// The node gets the blob from a holder, places it and enters the record; returns when it has.
+  /// The node gets the blob from a holder, places it and enters the record. kPending: it is at it.
   virtual net::Task<void> fetch(std::string label, Digest digest) = 0;
+  /// The record may be gone: the node looks, and unlinks its file if it is.
+  virtual net::Task<void> release(std::string label, Digest digest) = 0;
 };
 
 }  // namespace kraken::blobs

@@ -1,14 +1,14 @@
 #pragma once
 // Blobs of the cluster, as a role sees them: uploads, the push, reads, and getting a blob to where it belongs
-// (design §6; lifecycle.md §3 is the protocol and decides). One per node.
+// (design §6; "life of a blob" in docs/architecture.md is the protocol). One per node.
 //
 // A push:   start_upload -> append.. -> commit. Nothing is renamed into blobs/ on any node before the digest's `Arrive` is
 //           acknowledged; `commit` returns when a write quorum of stores has the bytes, synced, and `Commit` is in the log.
 // A read:   the record says whether the blob exists (kNotFound only after a linearizable read) and which stores hold it;
-//           what this node lacks or finds damaged it fetches from another holder. kUnavailable: a record, but no holder
-//           answers.
+//           what this node ought to have and lacks, or finds damaged, it fetches from another holder. kUnavailable: a
+//           record, but no holder answers.
 // A session lives on the node that made it and dies with it. Requests for another node's session are forwarded by the role
-// (`session_owner`, src/blobs/forward.h), at most one hop.
+// (`session_owner`, forward.h), at most one hop.
 //
 // Threads: every method from any loop. Lifetime: the references given to the constructor outlive it; stop() before it goes.
 
@@ -26,7 +26,6 @@
 #include "src/core/metainfo.h"
 #include "src/core/names.h"
 #include "src/core/store_id.h"
-#include "src/net/file_pool.h"
 #include "src/net/loop.h"
 #include "src/net/task.h"
 #include "src/ring/ring.h"
@@ -39,41 +38,52 @@ class Client;
 namespace kraken::blobs {
 
 struct Options {
-  std::string self;                        // this node's label
+  std::string self;                                // this node's label
   std::size_t max_replica = 3;
   PieceLengths piece_lengths;
-  std::uint32_t uploads_max = 512;
-  Duration upload_ttl = std::chrono::hours(6);        // a session nobody touched for this long goes
-  Duration metadata_timeout = std::chrono::seconds(10);
-  Duration transfer_timeout = std::chrono::minutes(15);
-  Duration place_grace = std::chrono::milliseconds(500);  // for the owners beyond the write quorum; then a copy task
-  std::uint32_t ingest_threads = 2;        // hashing and writing of what comes in
+  std::uint32_t uploads_max = 512;                 // sessions at a time
+  Duration upload_ttl = std::chrono::hours(6);     // a session, or staged bytes, that nobody touched for this long go
+  Duration have_timeout = std::chrono::seconds(2);  // for a holder to say that it has a file
+  Duration place_grace = std::chrono::milliseconds(500);  // at least, for the owners beyond the write quorum
+  Duration fetch_wait = std::chrono::seconds(20);  // how long one call waits for a fetch; beyond: kPending
+  std::uint32_t ingest_threads = 2;                // hashing and writing of what comes in
+  std::uint32_t ingest_queue = 4096;
+  std::size_t buffer_bytes = 512u << 10;           // two of them for each body that comes in
   std::size_t metainfo_cache_bytes = 16u << 20;
 };
 
 struct Stat {
   std::uint64_t bytes = 0;
-  bool condemned = false;  // it was, before this call renewed it
 };
 
-/// A blob, or a range of one, open for reading.
+/// The next bytes of a Source: `bytes` of them, from `offset` in the file `fd`, or, where fd is -1, at the start of the
+/// buffer that was passed. bytes == 0: the end.
+struct Slice {
+  int fd = -1;  // the source's; open until it goes
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
+};
+
+/// A blob, or a range of one, open for reading. One owner, one call at a time; outlived by the service.
 class Source {
  public:
   virtual ~Source() = default;
   std::uint64_t blob_bytes = 0;  // of the whole blob
   std::uint64_t offset = 0;      // [offset, offset + length) is what can be read
   std::uint64_t length = 0;
-  /// The local file, for sendfile, its range checked already; -1: only `read` gives the bytes.
-  virtual int fd() const = 0;
-  /// In order from `offset`; 0 after `length` bytes. kClosed or another error where the bytes end early.
-  virtual net::Task<std::size_t> read(std::span<char> into) = 0;
+  /// In order from `offset`. Whatever it gives was checked against its piece sums. Damage or a holder that goes is made good
+  /// from another holder while there is one; an error means that the rest cannot be had.
+  virtual net::Task<Slice> next(std::span<char> buffer) = 0;
 };
 
 /// What `start_upload` may know beforehand.
 struct UploadHints {
   std::optional<Digest> digest;        // bytes go to the other owners while they arrive
-  std::optional<std::uint64_t> bytes;  // refused at once where it cannot fit
+  std::optional<std::uint64_t> bytes;  // refused at once where they cannot fit
 };
+
+/// What to do with bytes that were received before.
+enum class Resent : std::uint8_t { kRefuse, kSkip };
 
 class Service {
  public:
@@ -83,80 +93,78 @@ class Service {
   ~Service();
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
-  /// Sessions end, transfers are cancelled and joined. Not on a loop.
+  /// Sessions end, transfers are cancelled and joined. Not on a loop. REQUIRES: no other method runs or will.
   void stop();
 
   // Uploads.
 
   /// kDiskFull, kOverloaded beyond uploads_max, kTooLarge where `bytes` makes too many pieces.
   net::Task<UploadId> start_upload(UploadHints hints);
-  /// Appends until the body ends (exactly `length` bytes where given: fewer are kInvalidArgument, what follows them is not
-  /// read). `offset`, where given, must be what is there already, or lie below it with `length` reaching no further than
-  /// what is there: then the same bytes came before, they are read and dropped. Anything else is kRangeNotSatisfiable.
-  /// kNotFound: no such session. kConflict: another request appends. Returns the bytes now there. Bytes that arrived
-  /// before a failure of the body stay and count.
+  /// Appends until the body ends, or exactly `length` bytes where given: fewer are kInvalidArgument, what follows them is not
+  /// read. `offset`, where given, must be where the session stands; with kSkip it may lie below, then what came before is
+  /// read and dropped (the digest of the whole decides in the end). Else kRangeNotSatisfiable. kNotFound: no such session
+  /// here. kConflict: another request is writing to it. Returns the bytes now there; those that arrived before a failure of
+  /// the body may count.
   net::Task<std::uint64_t> append(UploadId id, std::optional<std::uint64_t> offset, std::optional<std::uint64_t> length,
-                                  BodyReader body);
+                                  BodyReader body, Resent resent = Resent::kRefuse);
   /// Bytes received so far; kNotFound.
   Result<std::uint64_t> upload_bytes(const UploadId& id) const;
   /// kNotFound where there is none.
   net::Task<void> cancel_upload(UploadId id);
-  /// The push. The session is gone afterwards unless the error is retryable (then commit may be repeated).
-  /// kDigestMismatch, kTooLarge, kDiskFull (too few stores have room), kUnavailable (too few answer). True: the blob was
-  /// live already and its holders answered, the bytes were dropped.
+  /// The push. The session is gone afterwards unless the error is one that may pass (then it may be repeated).
+  /// kDigestMismatch, kTooLarge, kDiskFull (too few stores have room), kUnavailable (too few answer), kOutcomeUnknown.
+  /// True: the blob was live already and a write quorum of its holders answered; the bytes were dropped.
   net::Task<bool> commit(UploadId id, Digest digest);
   /// The label of the ring's node that made the id, which may be this one; nullopt: nobody's.
   std::optional<std::string> session_owner(const UploadId& id) const;
+  std::size_t sessions() const;
 
   // Reads.
 
   /// A linearizable read. `renew`: for HEAD and mounts, whose 200 holds for a grace: a condemned record lives again.
   net::Task<Stat> stat(Digest digest, bool renew);
-  /// [offset, offset + length), whole blob by default; kRangeNotSatisfiable where it is not inside. The bytes of the
-  /// range are checked against the piece sums before they are given out.
+  /// [offset, offset + length), the whole blob by default; kRangeNotSatisfiable where it is not inside.
   net::Task<std::unique_ptr<Source>> open(Digest digest, std::uint64_t offset = 0,
                                           std::optional<std::uint64_t> length = std::nullopt);
-  /// Of any blob with a record (arriving ones have none: kNotFound). Cached, as it never changes.
-  net::Task<std::shared_ptr<const MetaInfo>> metainfo(Digest digest);
-  /// The JSON of the same, cached as text.
-  net::Task<std::shared_ptr<const std::string>> metainfo_json(Digest digest);
-  /// This node's store has the file, verified; fetched from another holder where it had not. For a blob of a live record.
-  net::Task<void> ensure_local(Digest digest);
-  /// Only this node's file, the range's pieces checked; a damaged file is set aside and refetched in the background.
-  /// kNotFound: no good file here.
+  /// Only this node's file. kNotFound: none, or its first bytes are damaged.
   net::Task<std::unique_ptr<Source>> open_local(Digest digest, std::uint64_t offset, std::optional<std::uint64_t> length);
+  /// Cached, as it never changes.
+  net::Task<std::shared_ptr<const MetaInfo>> metainfo(Digest digest);
+  net::Task<std::shared_ptr<const std::string>> metainfo_json(Digest digest);
 
   // Placement.
 
   /// The owners' labels, best first, whoever is up.
   std::vector<std::string> owners(const Digest& digest) const;
   const ring::Ring& ring() const;
-  /// kConflict: it has references or marks. kNotFound.
+  /// Makes this store a holder that has the file: fetched where it is missing, then entered where the record lacks it.
+  /// kNotFound: no record. kPending: it takes longer than `fetch_wait`, and goes on.
+  net::Task<void> ensure_local(Digest digest);
+  /// This node's file failed a check: it is set aside and fetched again, in the background.
+  void damaged(const Digest& digest);
+  /// kConflict: it has references or marks. kNotFound. Holders are told.
   net::Task<void> remove(Digest digest);
-  /// Becomes a holder, if the record does not name this store yet: gets the bytes if they are missing, places, `Enter`s.
-  net::Task<void> copy_here(Digest digest);
-  /// The labels of the stores that the record names, which answer now.
-  net::Task<std::vector<std::string>> holders(Digest digest);
-  /// The digest's stores as its record names them, and the owners that are not among them: what a copy task has to do.
+  /// What a copy task has to do.
   struct Placement {
-    std::vector<std::string> missing;  // owners' labels
+    bool exists = true;                // false: no record
+    std::vector<std::string> missing;  // owners that no holder's label names
     std::size_t holders = 0;
-    bool exists = true;                // false: no record, nothing to do
   };
   net::Task<Placement> placement(Digest digest);
+  Peers& peers();
 
-  // The other node's side of Peers (src/blobs/endpoints.h calls these).
+  // The other node's side of Peers.
 
   StoreId store_id() const;
   net::Task<Held> have_here(Digest digest);
-  net::Task<void> stage_here(std::string transfer, Digest digest, std::uint64_t bytes, BodyReader body);
+  net::Task<void> stage_here(std::string transfer, Digest digest, std::optional<std::uint64_t> bytes, BodyReader body);
   net::Task<StoreId> place_here(std::string transfer, Digest digest);
   net::Task<void> discard_here(std::string transfer);
+  net::Task<void> release_here(Digest digest);
 
-  std::size_t sessions() const;
+  class Impl;  // src/blobs/impl.h, private to this folder
 
  private:
-  struct Impl;
   std::shared_ptr<Impl> impl_;
 };
 

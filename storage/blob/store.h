@@ -76,7 +76,7 @@ class Upload {
   /// For reading what was written so far, any thread.
   int fd() const;
   /// Syncs the file, renames it to its digest's name (over a file that is there already: these bytes were just checked)
-  /// and syncs the folders. REQUIRES: finished, the digest's lock held, and its `Arrive` (or record) acknowledged
+  /// and syncs the folders. Repeating it is harmless. REQUIRES: finished, the digest's lock held, and its `Arrive` (or record) acknowledged
   /// (lifecycle §3).
   Result<> place();
 

@@ -79,7 +79,11 @@ Result<> Upload::finish(const Digest& expected) {
 }
 
 Result<> Upload::place() {
-  KR_ASSERT(finished_ && !placed_);
+  KR_ASSERT(finished_);
+  if (placed_) {
+    if (store_.has(*finished_)) return {};
+    return fail(Code::kConflict, "blob {} was placed and is gone again; begin again", finished_->str());
+  }
   KR_CHECK(store_.make_folder_of(*finished_));
   if (store_.options_.sync) {
     KR_CHECK(writeback_->wait(0));
