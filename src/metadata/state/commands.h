@@ -167,7 +167,8 @@ struct TagTasks {
   friend bool operator==(const TagTasks&, const TagTasks&) = default;
 };
 
-/// Step two of a manifest push: the row, the tags if there are any, the tasks. Refused kPushIdLimit after the push id.
+/// Step two of a manifest push: the row, the tags if there are any, the tasks. An opaque one leaves a manifest's row as it
+/// is and only names it. Refused kPushIdLimit after the push id.
 struct PutManifest {
   Repository repository;
   Digest manifest;
@@ -182,13 +183,15 @@ struct PutManifest {
   friend bool operator==(const PutManifest&, const PutManifest&) = default;
 };
 
-/// Names a manifest that the repository already has.
+/// Names a manifest that the repository already has. A row that is opaque has no references to hold a manifest's layers,
+/// so it will do only where `opaque` is set.
 struct Retag {
   Repository repository;
   std::vector<TagName> tags;  // at least one
   Digest manifest;
   Expectation expect;         // of the first tag
   TagTasks tasks;
+  bool opaque = false;
   friend bool operator==(const Retag&, const Retag&) = default;
 };
 

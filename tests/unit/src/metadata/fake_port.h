@@ -8,13 +8,13 @@
 //   port.lose_next_answer();                        // the next one is, and the caller hears kOutcomeUnknown
 // Threads: any; one lock.
 
+#include <array>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string>
 
-#include "src/base/assert.h"
 #include "src/metadata/port.h"
 #include "src/metadata/state/machine.h"
 #include "storage/kv/overlay.h"
@@ -66,7 +66,6 @@ class MapView final : public kv::View {
   const std::map<std::string, std::string, std::less<>>& rows(kv::Family family) const {
     return families_[kv::raw(family)];
   }
-  friend bool operator==(const MapView&, const MapView&) = default;
 
  private:
   std::array<std::map<std::string, std::string, std::less<>>, kv::kFamilies> families_;
