@@ -40,8 +40,13 @@ struct Invocation {
 /// Every subcommand, in the order of `kraken --help`.
 void add_commands(CLI::App& app, Invocation& invocation);
 
-void add_config(CLI::App& app, Invocation& invocation);
+void add_status(CLI::App& app, Invocation& invocation);
+void add_push(CLI::App& app, Invocation& invocation);
+void add_pull(CLI::App& app, Invocation& invocation);
+void add_inspect(CLI::App& app, Invocation& invocation);
 void add_ring(CLI::App& app, Invocation& invocation);
+void add_config(CLI::App& app, Invocation& invocation);
+void add_testfs(CLI::App& app, Invocation& invocation);
 
 /// -o table|json on a subcommand.
 void add_output_option(CLI::App& command, Invocation& invocation);
