@@ -34,10 +34,10 @@ struct Deps {
   TagStore* tags = nullptr;
   /// What GET /origin answers: "host:port" of this cluster's origin API.
   std::string origin_address;
-  std::function<Result<>()> ready;
 };
 
 void add_routes(http::Router& router, Deps deps);
+/// GET /health and /readiness; an error of `ready` (empty: always ready) is in the body of a 503.
 void add_health(http::Router& router, std::function<Result<>()> ready);
 
 }  // namespace kraken::build_index

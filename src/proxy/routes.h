@@ -14,8 +14,6 @@ struct Deps {
   registry::Interfaces registry;
   /// Makes sure that the cluster has the blob (fetches it from the backend if need be). Empty: a stat is enough.
   std::function<net::Task<>(Repository, Digest)> ensure;
-  /// GET /readiness: an error's detail is the body of a 503. Empty: always ready.
-  std::function<Result<>()> ready;
   std::uint64_t prefetch_bytes_min = 0;
   std::uint64_t prefetch_bytes_max = std::uint64_t{50} << 30;
 };
@@ -23,6 +21,7 @@ struct Deps {
 /// /v2/..., /proxy/v1|v2/registry/prefetch, /registry/notifications. Without /health and /readiness (add_health): a port
 /// that several roles share has them once.
 void add_routes(http::Router& router, Deps deps);
+/// GET /readiness: the error's detail is in the body of a 503. Empty: always ready.
 void add_health(http::Router& router, std::function<Result<>()> ready);
 
 }  // namespace kraken::proxy

@@ -67,10 +67,10 @@ struct Deps {
   /// Sends an announce that another node must answer there; false: it is ours to answer. Empty: always ours (every node
   /// is a voter of every shard).
   std::function<net::Task<bool>(http::Exchange&, Digest)> forward;
-  std::function<Result<>()> ready;
 };
 
 void add_routes(http::Router& router, Deps deps);
+/// GET /health and /readiness; an error of `ready` (empty: always ready) is in the body of a 503.
 void add_health(http::Router& router, std::function<Result<>()> ready);
 
 }  // namespace kraken::tracker
