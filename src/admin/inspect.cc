@@ -4,8 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "src/admin/inspect_raft.h"
 #include "src/base/hex.h"
-#include "src/metadata/state/describe.h"
 #include "storage/kv/keys.h"
 
 namespace kraken::admin {
@@ -19,6 +19,13 @@ std::string_view name_in(std::string_view key) {
   if (shard == std::string_view::npos) return key;
   const std::size_t space = key.find(' ', shard + 1);
   return space == std::string_view::npos ? std::string_view{} : key.substr(space + 1);
+}
+
+Described describe_row(kv::Family family, std::string_view key, std::string_view value) {
+  std::optional<Described> own;
+  if (family == kv::Family::kRaft) own = describe_raft(key, value);
+  if (family == kv::Family::kSession) own = describe_session(key, value);
+  return own ? *std::move(own) : metadata::state::describe(family, key, value);
 }
 
 }  // namespace
@@ -54,7 +61,7 @@ Result<InspectPage> inspect(const kv::View& view, const InspectQuery& query) {
   const std::uint32_t limit = std::min(query.limit, kInspectRowsMax);
   InspectPage page;
   KR_CHECK(view.scan(query.family, from, to, false, [&](std::string_view key, std::string_view value) {
-    metadata::state::Described described = metadata::state::describe(query.family, key, value);
+    Described described = describe_row(query.family, key, value);
     if (!query.prefix.empty() && !name_in(described.key).starts_with(query.prefix)) return true;
     if (page.rows.size() == limit) {
       page.more = true;
@@ -89,7 +96,7 @@ std::string log_json(const std::vector<LogEntry>& entries) {
 }
 
 std::string vote_json(const Vote& vote) {
-  return json{{"term", vote.term},   {"voted_for", vote.voted_for}, {"commit", vote.commit},
+  return json{{"term", vote.term},   {"voted_for", vote.voted_for}, {"applied", vote.applied},
               {"first", vote.first}, {"last", vote.last},           {"snapshot", vote.snapshot}}
              .dump(2) +
          "\n";

@@ -62,14 +62,17 @@ struct LogEntry {
 };
 struct Vote {
   std::uint64_t term = 0;
-  std::string voted_for;      // replica id, or empty
-  std::uint64_t commit = 0;
+  std::string voted_for;      // label, or empty
+  std::uint64_t applied = 0;
   std::uint64_t first = 0, last = 0;  // of the log
   std::string snapshot;       // "index=.. term=.." or empty
 };
 /// Entries of a shard's log from `from` on (0: the first there is).
 Result<std::vector<LogEntry>> inspect_log(const kv::View& view, kv::ShardId shard, std::uint64_t from, std::uint32_t limit);
 Result<Vote> inspect_vote(const kv::View& view, kv::ShardId shard);
+
+/// This node's incarnation, hexadecimal; empty before its first start.
+Result<std::string> node_incarnation(const kv::View& view);
 
 /// GET /inspect                                      {"families": [{family, rows, bytes}]}
 /// GET /inspect?family=tag[&shard=7][&prefix=library/][&limit=100][&after=<hex>]   {"rows": [..], "more": bool}
