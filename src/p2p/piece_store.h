@@ -28,8 +28,10 @@ class Torrent {
   /// whose disk may have decayed since. A mismatch calls `damaged`, and the peer gets an ERROR.
   virtual bool check_before_giving() const { return false; }
   virtual void damaged(std::uint32_t) {}
+  /// The whole is this host's, its SHA-256 was checked: have() is all, and nothing below is called.
+  virtual bool finished() const = 0;
 
-  // Only where have() was not all:
+  // Only where it was not finished:
   /// The piece has been written to fd and its sum matched; remembered across restarts.
   virtual Result<> mark(std::uint32_t piece) = 0;
   /// All pieces are marked and the SHA-256 matched: the blob becomes this host's.

@@ -100,10 +100,11 @@ class Scheduler {
   net::Task<SchedulerStats> stats();
   /// Stock's PATCH /x/config/scheduler replaces settings and drops all connections.
   net::Task<void> reconfigure(SchedulerOptions options);
-  SchedulerOptions options() const;
+  net::Task<SchedulerOptions> options();
+
+  struct Impl;  // internal to src/p2p
 
  private:
-  struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -34,8 +34,9 @@ struct Options {
   std::uint32_t outstanding = 8;        // whole-piece requests wanted under way over all useful connections
   std::uint32_t outstanding_each_max = 5;
   std::uint32_t candidates_max = 256;   // pieces looked at for one choice
-  /// A reader's window where other leechers are connected; without them a reader gets strict order.
-  std::uint64_t window_bytes = 128u << 20;
+  /// Where other leechers are connected, the piece that a local reader has waited for so long is asked for before all
+  /// others. Without them a reader gets strict order.
+  Duration urgent_after = 100ms;
   Duration refused_pause = 1s;          // a peer that closed before its handshake
   Duration failed_pause = 30s;          // one that could not be reached, or broke the rules
   Duration lonely_pause = 2s;           // instead of failed_pause while nobody useful is connected
@@ -44,7 +45,8 @@ struct Options {
   Duration silence_max = 16s;
   Duration announce_short = 250ms;      // between announces while short of connections, +-25 %
   Duration announce_interval = 3s;      // until the tracker says another
-  bool bans = true;                     // setting disable_blacklist turns pauses off, never bans
+  Duration silent_pause = 5s;           // one that was closed for its silence
+  bool pauses = true;                   // stock's disable_blacklist turns pauses off; bans stay
 };
 
 enum class CloseReason : std::uint8_t {
@@ -111,13 +113,15 @@ struct Blacklisted {
 
 class Swarm {
  public:
-  /// `have`: the pieces that are on this host and may be given. A host whose have is all is a seeder: it never dials
-  /// by itself. `dials`: whether this host opens connections at all (origins do not, nor do they announce).
-  Swarm(Options options, PeerId self, Bitfield have, std::uint64_t piece_bytes, bool dials, std::uint64_t seed);
+  /// `have`: the pieces that are on this host and may be given. `is_verified`: all of them, and the SHA-256 of the whole
+  /// matched; such a host is a seeder. `dials`: whether this host opens connections and announces at all (origins do not).
+  Swarm(Options options, PeerId self, Bitfield have, bool is_verified, bool dials, std::uint64_t seed);
 
   // --- inputs
   /// Begins: the first announce. `peers` that are known already may be given by handout.
   void start(MonotonicTime now);
+  /// Never connected to, for this torrent.
+  void ban(const PeerId& peer) { banned_.insert(peer); }
   void handout(MonotonicTime now, const std::vector<PeerInfo>& peers, Duration interval);
   void announce_failed(MonotonicTime now);
 
@@ -185,48 +189,57 @@ class Swarm {
     std::vector<Outstanding> outstanding;
     std::vector<std::uint32_t> owed;      // taken away from it, and not answered since
     std::optional<std::uint32_t> receiving;
-    MonotonicTime created{};
     MonotonicTime heard{};                // anything at all
     MonotonicTime paid{};                 // bytes of a piece
-    MonotonicTime useful_at{};            // a piece went one way or the other
-    std::uint32_t strikes = 0;
-    bool suspect = false;
-    bool complete() const { return bitfield.all(); }
+    MonotonicTime last_piece{};           // one of its pieces was good
+    std::uint32_t useful_pieces = 0;      // it has and this host lacks
+    bool done = false;                    // it said that it has everything; a full bitfield may still be under way to it
+    bool erred = false;                   // it took back a piece that it had shown
+    bool suspect = false;                 // silent: gets no requests until it is heard or `limit` has passed
+    MonotonicTime suspect_since{};
+  };
+  struct Reader {
+    std::uint32_t position = 0;
+    std::uint32_t head = 0;  // the first piece from position on that is missing
+    MonotonicTime head_since{};
   };
   struct Known {
     PeerInfo info;
     bool dialing = false;
+    bool connected = false;
     std::uint32_t failures = 0;
+    MonotonicTime paused_at{};
     MonotonicTime not_before{};
   };
   static constexpr std::uint32_t kNobody = UINT32_MAX;
 
   Connection* find(ConnectionId id);
   const Connection* find(ConnectionId id) const;
-  bool is_useful(const Connection& connection) const;
-  bool wants(std::uint32_t piece) const { return !have_.test(piece) && holder_[piece] == kNobody; }
-  void set_open(std::uint32_t piece);
-  void count(const Connection& connection, int by);
+  bool is_open(std::uint32_t piece) const { return (open_[piece / 64] >> (piece % 64) & 1) != 0; }
+  void set_open(std::uint32_t piece, bool open);
+  void heard(MonotonicTime now, Connection& connection);
+  void learn(Connection& connection, std::uint32_t piece);
+  void count_leecher(const Connection& connection, bool more);
   void ask_all(MonotonicTime now);
-  void ask(MonotonicTime now, ConnectionId id, Connection& connection, std::uint32_t limit);
-  std::optional<std::uint32_t> choose(const Connection& connection);
+  bool ask(MonotonicTime now, ConnectionId id, Connection& connection);
+  std::optional<std::uint32_t> choose(MonotonicTime now, const Connection& connection);
   std::optional<std::uint32_t> lowest(const Connection& connection, std::uint32_t first, std::uint32_t last) const;
   std::optional<std::uint32_t> rarest(const Connection& connection, std::uint32_t first, std::uint32_t last);
   std::uint32_t limit_each() const;
   void forget_request(Connection& connection, std::uint32_t piece);
   void release(ConnectionId id, std::uint32_t piece);
+  void drop(MonotonicTime now, ConnectionId id, Duration pause);
+  void pause(MonotonicTime now, Known& known, Duration duration);
   void dial(MonotonicTime now);
-  void plan_announce(MonotonicTime now);
   void watch_silence(MonotonicTime now);
-  void close(ConnectionId id, CloseReason reason);
-  void close_if_both_complete(ConnectionId id, const Connection& connection);
+  bool other_has(ConnectionId id, std::uint32_t piece) const;
+  void close(MonotonicTime now, ConnectionId id, CloseReason reason, Duration pause);
   Duration silence_limit() const;
   Duration jittered(Duration duration);
 
   Options options_;
   PeerId self_;
   Bitfield have_;
-  std::uint64_t piece_bytes_;
   bool dials_;
   bool verified_;
   Rng rng_;
@@ -240,12 +253,12 @@ class Swarm {
   std::vector<std::uint16_t> leechers_having_;
   std::uint32_t leechers_ = 0;             // connected peers that are not complete
   std::uint32_t dialing_ = 0;
-  std::map<std::uint32_t, std::uint32_t> readers_;
+  std::map<std::uint32_t, Reader> readers_;
   Duration usual_service_{};
   Duration interval_;
+  Duration announce_pause_;
   bool announcing_ = false;
   bool started_ = false;
-  bool announce_complete_ = false;
   MonotonicTime announce_at_{};
   MonotonicTime next_tick_{};
   std::vector<Action> actions_;
