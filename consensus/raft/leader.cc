@@ -99,7 +99,7 @@ void Core::Impl::fetched(in::Fetched& in) {
 
 void Core::Impl::handle(AppendResp& m) {
   if (m.h.term > hs_.term) return become_follower(m.h.term, std::nullopt);
-  if (m.h.term < hs_.term && !mutant(Mutant::kOldTermAck)) return;
+  if (m.h.term < hs_.term) return;
   const auto it = peers_.find(m.h.from);
   if (!leading() || it == peers_.end()) return;
   Progress& pr = it->second;

@@ -23,7 +23,6 @@ enum class Mutant : uint8_t {
   kPreVoteIgnoresLog,    // the same in pre-vote: useless elections
   kTruncateAlways,       // an append truncates even without a conflict
   kKeepAfterConflict,    // on a conflict only the conflicting entries are replaced, the rest stays
-  kOldTermAck,           // answers to an earlier term's appends count
   kConfAtApply,          // a configuration is in force from its commit, not from its append
   kMajorityOfNewOnly,    // in a joint configuration only the incoming voters are asked
   kCount,

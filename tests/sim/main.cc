@@ -27,7 +27,7 @@ using kraken::sim::RunResult;
 constexpr const char* kMutantNames[] = {
     "none",           "vote_before_sync", "ack_before_sync",     "leader_counts_unsynced", "commit_to_last_index", "beat_commit_unclamped", "commit_old_term",
     "read_before_noop", "read_without_quorum", "read_seq_reuse", "clear_vote",             "vote_twice",           "vote_ignores_log",      "pre_vote_ignores_log",
-    "truncate_always", "keep_after_conflict", "old_term_ack",    "conf_at_apply",          "majority_of_new_only"};
+    "truncate_always", "keep_after_conflict", "conf_at_apply",          "majority_of_new_only"};
 static_assert(std::size(kMutantNames) == static_cast<size_t>(Mutant::kCount));
 
 struct Failure {
