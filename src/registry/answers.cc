@@ -77,6 +77,7 @@ http::Answer answer_of(const Error& error, ErrorNames names) {
       error.code == Code::kDeadlineExceeded)
     status = 503;
   if (error.code == Code::kDigestMismatch) status = 400;
+  if (error.code == Code::kUnsupported) status = 405;
   return refuse(status, code_of(error, names), error.detail + std::string(advice(error.code)));
 }
 
