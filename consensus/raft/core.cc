@@ -5,6 +5,12 @@
 #include "consensus/raft/impl.h"
 
 namespace kraken::raft {
+namespace {
+
+// Terms and indexes of others are believed below this only, so that ours can be counted up without a thought.
+constexpr uint64_t kTermLimit = uint64_t{1} << 62;
+
+}  // namespace
 
 void Output::clear() {
   persist_seq = 0;
@@ -107,6 +113,7 @@ void Core::Impl::step(Input&& input, Time now, Output& out) {
 void Core::Impl::receive(Message&& m) {
   const Hdr& h = header(m);
   if (h.group != group_ || h.to != self_ || h.from == self_ || raw(h.from) == 0) return;
+  if (raw(h.term) >= kTermLimit) return;  // no election has ever counted that far: a broken or hostile peer
   std::visit([this](auto& x) { handle(x); }, m);
 }
 

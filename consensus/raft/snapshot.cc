@@ -22,7 +22,7 @@ void Core::Impl::snap_ready(in::SnapReady& in) {
 
 void Core::Impl::handle(SnapReq& m) {
   if (m.h.term < hs_.term) return refuse_stale(m.h, m.meta.index);
-  if (m.meta.term > m.h.term || !well_formed(m.meta.conf)) return;
+  if (m.meta.term > m.h.term || raw(m.meta.index) >> 62 != 0 || !well_formed(m.meta.conf)) return;
   if (m.h.term > hs_.term) become_follower(m.h.term, m.h.from);
   if (leading()) return;
   follow(m.h.from);

@@ -57,7 +57,7 @@ class Replica {
   // ---- what happens to it ----
   Output& step(Input input) {
     core_.step(input, now, out);
-    follow_log();
+    if (follows) follow_log();
     if (out.persist_seq != 0) seq_ = out.persist_seq;
     for (auto& g : out.send_after) waiting_.push_back(g);
     return out;
@@ -146,6 +146,7 @@ class Replica {
 
   Output out;
   Time now{1s};
+  bool follows = true;  // keep log() up to date; not with inputs that replace the log
 
  private:
   struct View : LogView {

@@ -98,6 +98,9 @@ TEST(Leader, FindsWhereAFollowerDivergedInOneRoundTripPerTerm) {
   ASSERT_EQ(r.to<AppendReq>(2)->prev_index, 6_i);
   // The follower has {1, 1, 1, 1, 2, 2, 2}.
   r.receive(AppendResp{r.from(2, 6), false, 6_i, 6_i, 2_t, 0});
+  ASSERT_EQ(r.out.fetch.size(), 1u) << "entries from before the boot are on disk only";
+  EXPECT_EQ(r.out.fetch[0].lo, 5_i);
+  r.step(in::Fetched{2_r, entries(5_i, {5, 5})});
   EXPECT_EQ(r.to<AppendReq>(2)->prev_index, 4_i);
   EXPECT_EQ(r.to<AppendReq>(2)->prev_term, 1_t);
 }
