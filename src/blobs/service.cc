@@ -71,6 +71,14 @@ net::Task<Stat> Service::stat(Digest digest, bool renew) {
   co_return Stat{.bytes = row.size};
 }
 
+net::Task<bool> Service::present(Digest digest) {
+  auto row = co_await impl_->metadata_.touch(digest);
+  if (!row && row.error().code == Code::kNotFound) co_return false;
+  if (!row) co_return std::unexpected(std::move(row).error());
+  KR_CO_TRY(const auto have, co_await impl_->who_has(digest, row->holders));
+  co_return have.size() >= impl_->write_quorum();
+}
+
 net::Task<std::unique_ptr<Source>> Service::open(Digest digest, std::uint64_t offset, std::optional<std::uint64_t> length) {
   return impl_->open(digest, offset, length);
 }
@@ -92,6 +100,8 @@ net::Task<std::shared_ptr<const std::string>> Service::metainfo_json(Digest dige
 
 std::vector<std::string> Service::owners(const Digest& digest) const { return impl_->owners(digest); }
 const ring::Ring& Service::ring() const { return impl_->ring_; }
+std::size_t Service::max_replica() const { return impl_->options_.max_replica; }
+const std::string& Service::self() const { return impl_->options_.self; }
 net::Task<void> Service::ensure_local(Digest digest) { return impl_->ensure_local(digest); }
 void Service::damaged(const Digest& digest) { impl_->damaged(digest); }
 net::Task<void> Service::remove(Digest digest) { return impl_->remove(digest); }

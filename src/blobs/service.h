@@ -123,6 +123,9 @@ class Service {
 
   /// A linearizable read. `renew`: for HEAD and mounts, whose 200 holds for a grace: a condemned record lives again.
   net::Task<Stat> stat(Digest digest, bool renew);
+  /// The record exists (and lives again if it was condemned) and a write quorum of its holders answers that it has the file:
+  /// an upload would be needless.
+  net::Task<bool> present(Digest digest);
   /// [offset, offset + length), the whole blob by default; kRangeNotSatisfiable where it is not inside.
   net::Task<std::unique_ptr<Source>> open(Digest digest, std::uint64_t offset = 0,
                                           std::optional<std::uint64_t> length = std::nullopt);
@@ -137,6 +140,9 @@ class Service {
   /// The owners' labels, best first, whoever is up.
   std::vector<std::string> owners(const Digest& digest) const;
   const ring::Ring& ring() const;
+  std::size_t max_replica() const;
+  /// This node's label.
+  const std::string& self() const;
   /// Makes this store a holder that has the file: fetched where it is missing, then entered where the record lacks it.
   /// kNotFound: no record. kPending: it takes longer than `fetch_wait`, and goes on.
   net::Task<void> ensure_local(Digest digest);

@@ -1,6 +1,7 @@
 #pragma once
 // The origin role's HTTP: stock's blob API (facts §1.1, §1.2) with its paths, codes and bodies, and the node-to-node
-// endpoints under /internal/v1/. README.md lists where the meaning is ours. Threads: handlers run on any loop.
+// endpoints under /internal/v1/ (src/blobs/endpoints.h). README.md lists where the meaning is ours.
+// Threads: handlers run on any loop.
 
 #include <cstdint>
 #include <functional>
@@ -8,11 +9,12 @@
 #include <string>
 
 #include "src/base/error.h"
+#include "src/blobs/http_peers.h"
 
 namespace kraken::http {
 class Client;
 class Router;
-}
+}  // namespace kraken::http
 namespace kraken::blobs {
 class Service;
 }
@@ -30,18 +32,18 @@ struct PeerContext {
 
 struct Context {
   blobs::Service& blobs;
-  http::Client& client;                       // for requests on another node's upload
-  std::string self;                           // label
-  /// label -> "host:port" of the origin API, every node of the ring.
-  std::map<std::string, std::string> addresses;
-  std::function<bool(const std::string& label)> healthy;  // unset: everybody is
-  std::function<PeerContext()> peer_context;
-  std::function<Result<>()> ready;            // unset: always
+  http::Client& client;  // for requests on another node's upload
+  /// Label -> origin API, every node of the ring; as the hashstate names the hosts, since stock's clients dial what
+  /// `Origin-Locations` says.
+  std::map<std::string, blobs::Address> addresses;
+  std::function<bool(const std::string& label)> healthy;  // empty: everybody is
+  std::function<PeerContext()> peer_context;              // empty: 404
 };
 
-/// Stock's API, and the node-to-node endpoints. `context`'s references outlive the server.
+/// Stock's API, for the origin port and for the port that serves every role. `context`'s references outlive the server.
 void add_routes(http::Router& router, Context context);
-/// Stock's API alone, for the address that serves every role (15000, 5000).
-void add_public_routes(http::Router& router, Context context);
+/// GET /health, GET /readiness (an error's detail is the body of its 503; empty: always ready). Apart, since a port that
+/// several roles share has them once.
+void add_health(http::Router& router, std::function<Result<>()> ready);
 
 }  // namespace kraken::origin

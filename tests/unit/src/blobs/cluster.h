@@ -74,13 +74,17 @@ class Cluster {
  public:
   using AddRoutes = std::function<void(http::Router&, Node&)>;
 
-  explicit Cluster(std::size_t count, std::size_t max_replica = 3, AddRoutes more = {}) : port_(), client_(port_, port_.shards()) {
+  /// `labels`: of the nodes, where the ring's order matters.
+  explicit Cluster(std::size_t count, std::size_t max_replica = 3, AddRoutes more = {}, std::uint64_t piece_length = 256 * 1024,
+                   std::vector<std::string> labels = {})
+      : client_(port_, port_.shards()) {
     std::string name = (std::filesystem::temp_directory_path() / "kraken-blobs-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) std::abort();
     folder_ = name;
     std::vector<ring::Member> members;
     for (std::size_t i = 0; i < count; ++i) {
-      members.push_back({.host = "127.0.0." + std::to_string(i + 1), .label = "node" + std::to_string(i), .weight = 100});
+      const std::string label = labels.empty() ? "node" + std::to_string(i) : labels[i];
+      members.push_back({.host = "127.0.0." + std::to_string(i + 1), .label = label, .weight = 100});
     }
     const ring::Ring ring = ring::Ring::make(members).value();
     http_ = std::make_unique<http::Client>(pool_);
@@ -94,7 +98,7 @@ class Cluster {
       Options options;
       options.self = node->label;
       options.max_replica = max_replica;
-      options.piece_lengths = PieceLengths::make({{0, 256 * 1024}}).value();
+      options.piece_lengths = PieceLengths::make({{0, piece_length}}).value();
       options.have_timeout = std::chrono::seconds(10);
       options.place_grace = std::chrono::seconds(10);  // so that a slow machine changes no test's outcome
       options.buffer_bytes = 64 * 1024;
@@ -167,7 +171,12 @@ class Cluster {
     for (const std::string& label : nodes_[0]->service->owners(digest)) found.push_back(index_of(label));
     return found;
   }
-  std::size_t index_of(const std::string& label) const { return static_cast<std::size_t>(std::stoul(label.substr(4))); }
+  std::size_t index_of(const std::string& label) const {
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+      if (nodes_[i]->label == label) return i;
+    }
+    std::abort();
+  }
   metadata::BlobFound record(const Digest& digest) { return run(client_.get_blob(digest, true)).value(); }
   bool holds(std::size_t index, const Digest& digest) const { return nodes_[index]->store->has(digest); }
   void flip(std::size_t index, const Digest& digest, std::uint64_t offset) {
