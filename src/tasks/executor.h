@@ -1,19 +1,24 @@
 #pragma once
-// Runs the tasks that the log holds (design §5 `task`, §6). A task was committed by the entry that caused it; it is run at
-// least once and ended by a compare-and-swap, so a crash or a change of leader repeats work and loses none. In this
-// process: the shards that this node leads. Kinds: `copy` (an owner that lacks a blob gets it), verification of a
-// reference, removal of a reference. Tasks of other kinds stay where they are.
-// Threads: one loop; leadership() and wake() from any. Lifetime: stop() before the references go.
+// Runs the tasks that the log holds (design §5 `task`, §6), in the shards that this node leads. A task was committed by the
+// entry that caused it; it runs at least once and is ended by a compare-and-swap on its revision, so a crash or a change of
+// leader repeats work and loses none: each kind is idempotent, and no claim is taken that a dead node would leave behind.
+//
+//   copy         every owner that lacks the blob fetches it and enters the record; while none of them answers, the task waits
+//                without an entry in the log
+//   verify_ref   src/metadata/ref_sweeper.h
+//   remove_refs  the same
+// Tasks of other kinds stay where they are.
+//
+// Threads: one loop; leadership() and wake() from any, also the group's and the apply thread. Lifetime: stop() before the
+// references go.
 
 #include <cstdint>
 #include <memory>
 
 #include "src/base/clock.h"
+#include "src/metadata/client.h"
 #include "src/net/loop.h"
 
-namespace kraken::metadata {
-class Client;
-}
 namespace kraken::blobs {
 class Service;
 }
@@ -21,14 +26,11 @@ class Service;
 namespace kraken::tasks {
 
 struct Options {
-  std::uint16_t shards = 128;                               // data shards, 0 .. shards-1
-  std::uint32_t running_max = 8;                            // tasks at a time
-  std::uint32_t running_per_shard_max = 2;
-  Duration look_interval = std::chrono::seconds(2);         // each led shard is read at least this often
-  Duration claim = std::chrono::minutes(10);                // nobody else runs the task meanwhile
-  Duration backoff_min = std::chrono::seconds(1);
+  std::uint32_t running_max = 8;                      // tasks at a time
+  Duration look_interval = std::chrono::seconds(5);   // a led shard is read at least this often
+  Duration probe_interval = std::chrono::seconds(2);  // how often a node that does not answer is asked whether it does
+  Duration backoff_min = std::chrono::seconds(1);     // after a failure, doubled with each
   Duration backoff_max = std::chrono::minutes(1);
-  Duration timeout = std::chrono::seconds(10);              // of one call of the metadata
 };
 
 class Executor {
@@ -39,12 +41,12 @@ class Executor {
   Executor& operator=(const Executor&) = delete;
 
   void start();
-  /// Not on a loop.
+  /// Tasks that run are cancelled and joined. Not on the loop. Repeating it is harmless.
   void stop();
-  /// This node began or ceased to lead a data shard.
-  void leadership(std::uint16_t shard, bool leads);
-  /// A task was added to the shard: look now.
-  void wake(std::uint16_t shard);
+  /// This node began to serve as the shard's leader, or ceased to (group::Node::on_leadership).
+  void leadership(metadata::ShardId shard, bool leads);
+  /// The shard may have a task that is due (state::Observer::tasks_added).
+  void wake(metadata::ShardId shard);
 
  private:
   struct Impl;
