@@ -97,7 +97,8 @@ struct Compacted {
 struct PeerDown {
   ReplicaId peer{};
 };
-/// A sync has been outstanding for too long: stop beating and hand leadership off. false: the disk answers again.
+/// A sync has been outstanding for too long: a leader stops beating and hands leadership to the best follower, if one answers, or steps
+/// down after election_min; others do not stand for election. false: the disk answers again.
 struct StorageSick {
   bool sick = false;
 };

@@ -12,7 +12,7 @@ void Core::Impl::propose(std::vector<in::Propose>& proposals) {
       fail(p.ticket, Reject::kNotLeader);
       continue;
     }
-    if (transferee_ || sick_) {
+    if (transferee_) {
       fail(p.ticket, Reject::kTransferring);
       continue;
     }

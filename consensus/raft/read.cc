@@ -23,7 +23,8 @@ void Core::Impl::read_index(Seq ticket) {
 }
 
 void Core::Impl::start_read_round() {
-  if (waiting_reads_.empty() || waiting_reads_.front().round != 0 || sick_) return;  // none, or one is out
+  if (waiting_reads_.empty() || waiting_reads_.front().round != 0) return;  // none, or one is out
+  if (sick_ && !peers_.empty()) return;  // it no longer beats
   if (!own_term_committed() && !mutant(Mutant::kReadBeforeNoop)) return;
   broadcast_beat();
 }

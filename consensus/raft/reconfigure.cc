@@ -18,7 +18,7 @@ bool Core::Impl::own_term_committed() const { return log_.term_at(commit_) == hs
 
 void Core::Impl::change_conf(in::ChangeConf& in) {
   if (!leading()) return fail(in.ticket, Reject::kNotLeader);
-  if (transferee_ || sick_) return fail(in.ticket, Reject::kTransferring);
+  if (transferee_) return fail(in.ticket, Reject::kTransferring);
   if (in.target.joint() || !in.target.learners_next.empty() || !well_formed(in.target)) return fail(in.ticket, Reject::kInvalid);
   if (!own_term_committed()) return fail(in.ticket, Reject::kNoTermCommit);
   if (conf().joint() || log_.conf().index > commit_) return fail(in.ticket, Reject::kConfInFlight);

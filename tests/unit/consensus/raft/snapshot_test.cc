@@ -51,6 +51,34 @@ TEST(Snapshot, OneThatTheLogHasOutgrownStartsOver) {
   EXPECT_EQ(r.out.need_snapshot, std::vector{2_r});
 }
 
+TEST(Snapshot, OneThatTheFollowerAlreadyHasStartsOverIfTheLogWentOn) {
+  Replica r = leader_beyond();
+  r.step(in::SnapReady{2_r, meta(10, 1, 99), true});
+  r.persist();
+  r.ack(3, 2, 13);
+  r.step(in::Applied{13_i});
+  r.step(in::Compacted{14_i});
+  r.ack(2, 2, 10);  // how a follower answers an offer of what it has
+  EXPECT_EQ(r.out.need_snapshot, std::vector{2_r});
+}
+
+TEST(Snapshot, IsDueWhenTheLogWasCompactedUnderLostAppends) {
+  Options o;
+  o.max_inflight_msgs = 1;
+  Replica r({.options = o});
+  r.become_leader();
+  r.step(in::Propose{1, bytes("a")});  // lost on its way to 2, whose window is full now
+  r.step(in::Propose{2, bytes("b")});
+  r.persist();
+  r.ack(3, 1, 2);
+  r.ack(3, 1, 3);
+  r.step(in::Applied{3_i});
+  r.step(in::Compacted{4_i});
+  r.timeout();
+  r.receive(BeatResp{r.from(2, 1), 1_i, 0});
+  EXPECT_EQ(r.out.need_snapshot, std::vector{2_r});
+}
+
 TEST(Snapshot, ReplacesTheLogOfTheReceiver) {
   Replica r({.log = {1, 1, 1}, .applied = 1});
   r.receive(SnapReq{r.from(2, 4), meta(20, 3, 7)});

@@ -90,6 +90,18 @@ TEST(SickStorage, ALeaderStopsBeatingAndHandsOff) {
   EXPECT_LE(r.now, begun + 600ms) << "and if nobody takes it, makes room";
 }
 
+TEST(SickStorage, ASingleVoterGoesOnServing) {
+  Replica r({.conf = voters({1})});
+  r.timeout();
+  r.persist();
+  r.persist();
+  r.step(in::StorageSick{true});
+  r.step(in::Propose{1, bytes("x")});
+  EXPECT_EQ(r.out.accepted.size(), 1u);
+  r.step(in::ReadIndex{2});
+  EXPECT_EQ(r.out.reads.size(), 1u);
+}
+
 TEST(SickStorage, AFollowerDoesNotStand) {
   Replica r({});
   r.step(in::StorageSick{true});
