@@ -235,6 +235,7 @@ net::Task<void> Connection::serve() {
     answer_ = AnswerState{};
     body_error_.reset();
     body_ = Body{};
+    reading_ = false;
     auto head = co_await read_head();
     if (!head && head_status_ == 0) co_return Result<>{};  // closed, idle for too long, or the server is stopping
     if (!head) {
@@ -251,7 +252,7 @@ net::Task<void> Connection::serve() {
     if (!handled) co_return Result<>{};
     if (!close_) (void)co_await drain();
     if (close_) {
-      if (!body_.done) (void)co_await linger();
+      if (!body_.done && !body_error_) (void)co_await linger();
       co_return Result<>{};
     }
   }
@@ -388,16 +389,15 @@ void Connection::expect_progress() {
 
 net::Task<std::size_t> Connection::read(std::span<char> into) {
   if (body_error_) co_return std::unexpected(*body_error_);
+  if (!reading_) {
+    reading_ = true;
+    expect_progress();
+  }
   if (expects_continue_) {
     expects_continue_ = false;
-    expect_progress();
     constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
     if (!answer_.started && wire_.in.empty())
       KR_CO_CHECK(co_await net::write_all(wire_.socket, kContinue, &wire_.watchdog));
-  } else if (body_.framing == Framing::kLength && body_.remaining == head_.content_length) {
-    expect_progress();
-  } else if (body_.framing == Framing::kChunked && !parser_->got_some()) {
-    expect_progress();
   }
   auto n = co_await read_body(wire_, *parser_, body_, into);
   if (!n) body_error_ = n.error();

@@ -8,7 +8,9 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include <memory>
-#include <tuple>
+#include <optional>
+#include <string>
+#include <utility>
 
 #include "src/net/task.h"
 
@@ -43,9 +45,10 @@ Task<T> with_deadline(Duration limit, Task<T> task, std::string what = "deadline
   if (cancellation.slot().is_connected())
     cancellation.slot().assign([alarm](boost::asio::cancellation_type type) { alarm->signal.emit(type); });
   auto token = boost::asio::bind_cancellation_slot(alarm->signal.slot(), kTuple);
-  auto [exception, result] = co_await boost::asio::co_spawn(executor, detail::quiet(std::move(task)), token);
+  std::optional<Result<T>> result;
+  auto [exception] = co_await boost::asio::co_spawn(executor, detail::quiet(std::move(task), result), token);
   alarm->disarm();
-  auto outcome = detail::outcome<T>(exception, std::move(result));
+  auto outcome = detail::outcome(exception, std::move(result));
   if (alarm->fired && !outcome && outcome.error().code == Code::kCancelled)
     co_return fail(Code::kDeadlineExceeded, "{}: no end within {} ms", what,
                    std::chrono::duration_cast<std::chrono::milliseconds>(limit).count());
@@ -62,8 +65,9 @@ Task<T> on(Executor executor, Task<T> task) {
       boost::asio::dispatch(executor, [signal, type] { signal->emit(type); });
     });
   auto token = boost::asio::bind_cancellation_slot(signal->slot(), kTuple);
-  auto [exception, result] = co_await boost::asio::co_spawn(executor, detail::quiet(std::move(task)), token);
-  co_return detail::outcome<T>(exception, std::move(result));
+  std::optional<Result<T>> result;
+  auto [exception] = co_await boost::asio::co_spawn(executor, detail::quiet(std::move(task), result), token);
+  co_return detail::outcome(exception, std::move(result));
 }
 
 }  // namespace kraken::net

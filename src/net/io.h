@@ -54,7 +54,8 @@ class Watchdog {
 
 /// Some bytes, at least one. The end of the stream is kClosed. With a watchdog that expired: kDeadlineExceeded.
 Task<std::size_t> read_some(Socket& socket, std::span<char> into, Watchdog* watchdog = nullptr);
-/// The same, but the orderly end of the stream is 0; a reset stays kClosed.
+/// The same, but the orderly end of the stream is 0; a reset stays kClosed. Behind the end nobody may read again: Asio
+/// would wait for an event that never comes.
 Task<std::size_t> read_or_end(Socket& socket, std::span<char> into, Watchdog* watchdog = nullptr);
 /// Exactly into.size() bytes.
 Task<void> read_exact(Socket& socket, std::span<char> into, Watchdog* watchdog = nullptr);

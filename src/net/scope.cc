@@ -42,14 +42,15 @@ struct Scope::State : std::enable_shared_from_this<State> {
       std::scoped_lock lock(mutex);
       signal = running.at(id).signal;
     }
-    auto done = [self = shared_from_this(), id](std::exception_ptr exception, Result<> result) {
-      self->ended(id, exception, std::move(result));
+    auto result = std::make_shared<std::optional<Result<>>>();
+    auto done = [self = shared_from_this(), id, result](std::exception_ptr exception) {
+      self->ended(id, exception, std::move(*result));
     };
-    asio::co_spawn(executor, detail::quiet(std::move(task)),
+    asio::co_spawn(executor, detail::quiet(std::move(task), *result),
                    asio::bind_cancellation_slot(signal->slot(), std::move(done)));
   }
 
-  void ended(std::uint64_t id, std::exception_ptr exception, Result<> result) noexcept {
+  void ended(std::uint64_t id, std::exception_ptr exception, std::optional<Result<>> result) noexcept {
     std::string name;
     {
       std::scoped_lock lock(mutex);
