@@ -116,7 +116,7 @@ struct NodeConfig {
     std::string path = "/var/lib/kraken/metadata";
     std::uint64_t reserve = 256 * kMiB;
     std::uint64_t block_cache = 32 * kMiB;
-    std::uint64_t write_buffer = 16 * kMiB;
+    std::uint64_t write_buffers = 64 * kMiB;
   } metadata;
   struct Blobs {
     std::string path = "/var/lib/kraken/blobs";
@@ -136,7 +136,6 @@ struct NodeConfig {
   struct Origin {
     std::uint16_t port = 15002;
     std::uint16_t peer_port = 15001;
-    std::string peer_id_factory = "addr_hash";
     Scheduler scheduler;
   } origin;
   struct Tracker {

@@ -11,6 +11,8 @@ namespace {
 constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kSecond = 1000 * kMillisecond;
 constexpr std::uint64_t kHour = 3600 * kSecond;
+constexpr std::uint64_t kPieceUnit = 256 * kKiB;  // PieceSummer::kUnitBytes of src/core: sums are combined from these
+constexpr std::uint64_t kPieceLengthMax = 64 * kMiB;
 constexpr std::uint64_t kAny = std::numeric_limits<std::uint64_t>::max();
 constexpr std::uint64_t kLongest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
 
@@ -97,8 +99,8 @@ Result<> set_piece_lengths(std::map<std::uint64_t, std::uint64_t>& out, const Tr
     KR_TRY(const std::uint64_t from, parse_bytes(key));
     KR_TRY(const std::string text, scalar_of(value));
     KR_TRY(const std::uint64_t length, parse_bytes(text));
-    if (length < 1 * kKiB || length > 64 * kMiB) {
-      return fail(Code::kInvalidArgument, "has the piece length {}; it is from 1KB to 64MB", text);
+    if (length == 0 || length % kPieceUnit != 0 || length > kPieceLengthMax) {
+      return fail(Code::kInvalidArgument, "has the piece length {}; it is a multiple of 256KB, at most 64MB", text);
     }
     out[from] = length;
   }
@@ -303,7 +305,7 @@ std::vector<Option<NodeConfig>> make_node_options() {
   KR_OPTION(metadata.path, path("Folder of the replicated metadata: RocksDB with the Raft log.", "a disk of its own, with fast syncs, makes tag writes faster"));
   KR_OPTION(metadata.reserve, bytes(0, kAny, "Below this much free disk the node takes no more proposals and hands its leaderships on."));
   KR_OPTION(metadata.block_cache, bytes(1 * kMiB, kAny, "Memory for RocksDB's block cache.", "millions of tags"));
-  KR_OPTION(metadata.write_buffer, bytes(1 * kMiB, 1 * kGiB, "Memory for a column family's unflushed writes."));
+  KR_OPTION(metadata.write_buffers, bytes(8 * kMiB, 4 * kGiB, "Memory for the writes of all column families that are not in tables yet."));
   KR_OPTION(blobs.path, path("Folder of the blobs, named by digest."));
   KR_OPTION(blobs.uploads_path, path("Folder of uploads in progress, on the same file system. Empty: `uploads` beside blobs.path."));
   KR_OPTION(blobs.reserve, bytes(0, kAny, "Below this much free disk uploads are refused with 507; reads go on."));
@@ -314,7 +316,6 @@ std::vector<Option<NodeConfig>> make_node_options() {
   KR_OPTION(admin.port, port("Health, metrics, status, admin calls, inspect of a running node."));
   KR_OPTION(origin.port, port("Blob API, also node to node."));
   KR_OPTION(origin.peer_port, port("Peer protocol."));
-  KR_OPTION(origin.peer_id_factory, choice({"addr_hash", "random"}, "A peer id made from host and port, or drawn at each start."));
   add_scheduler(table, "origin.scheduler.", [](auto& c) -> auto& { return c.origin.scheduler; });
   KR_OPTION(tracker.port, port("Announce and metainfo."));
   KR_OPTION(tracker.balanced_port, port("The tracker of the whole cluster, in place of a load balancer's; 0 is off.", true));
@@ -433,6 +434,7 @@ const std::vector<ForeignKey>& foreign_keys() {
       {"*.store", true, "tags are kept in the replicated log"},
       {"*.originstore", true, "holders are read from the replicated log"},
       {"*.origin", true, "roles of one cluster find each other by the hashstate"},
+      {"origin.peer_id_factory", true, "a node's peer id is always made from its address, so that every tracker knows it"},
       {"*.cluster", true, "roles of one cluster find each other by the hashstate"},
       {"*.build_index", true, "roles of one cluster find each other by the hashstate"},
       {"*.tag_types", true, "a manifest's references are always followed"},

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "src/base/rng.h"
@@ -301,6 +302,16 @@ std::size_t PeerIndex::torrents() const {
     count += stripes_[i].swarms.size();
   }
   return count;
+}
+
+std::size_t PeerIndex::agents() const {
+  std::unordered_set<PeerId> seen;
+  for (std::size_t i = 0; i < kStripes; ++i) {
+    const std::lock_guard lock(stripes_[i].mutex);
+    for (const auto& [infohash, swarm] : stripes_[i].swarms)
+      for (const Entry& entry : swarm.entries) seen.insert(entry.peer_id);
+  }
+  return seen.size();
 }
 
 }  // namespace kraken::tracker

@@ -83,6 +83,8 @@ class PeerIndex {
 
   std::size_t peers() const { return peers_.load(std::memory_order_relaxed); }
   std::size_t torrents() const;
+  /// Distinct peers over all torrents. Walks everything: for status pages.
+  std::size_t agents() const;
 
  private:
   struct Stripe;

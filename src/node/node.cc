@@ -1,0 +1,248 @@
+#include "src/node/node.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "src/admin/inspect.h"
+#include "src/admin/status.h"
+#include "src/base/file.h"
+#include "src/base/log.h"
+#include "src/node/impl.h"
+#include "src/node/placement.h"
+#include "storage/kv/rocksdb/open.h"
+
+namespace kraken::node {
+namespace {
+
+std::size_t loop_count(const config::Threads& threads) {
+  if (threads.loops != 0) return threads.loops;
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+template <class T>
+std::map<std::string, T> by_label(const std::vector<config::Member>& members, std::uint16_t port) {
+  std::map<std::string, T> out;
+  for (const config::Member& member : members) out[member.label] = T{member.host, port};
+  return out;
+}
+
+}  // namespace
+
+void Observers::peers_changed(metadata::ShardId shard, std::span<const metadata::state::NamedPeer> peers, Duration now) {
+  feed_.peers_changed(shard, peers, now);
+}
+
+void Observers::tasks_added(metadata::ShardId shard) {
+  if (tasks::Executor* executor = executor_.load(); executor != nullptr) executor->wake(shard);
+}
+
+void Observers::restored(metadata::ShardId shard, const kv::View& view) { feed_.restored(shard, view); }
+
+bool Liveness::up(const std::string& label) {
+  if (label == self_) return true;
+  const MonotonicTime now = system_clock().monotonic();
+  const std::scoped_lock lock(mutex_);
+  if (now - looked_ >= kKeep) {
+    for (const group::PeerStatus& peer : groups_.peers()) up_[peer.label] = peer.up;
+    looked_ = now;
+  }
+  const auto it = up_.find(label);
+  return it != up_.end() && it->second;
+}
+
+Node::Impl::Impl(config::NodeConfig configuration, std::string version_text)
+    : config_(std::move(configuration)), version_(std::move(version_text)), started_(system_clock().monotonic()) {}
+
+Node::Impl::~Impl() { stop(); }
+
+const config::Member& Node::Impl::member(const std::string& label) const {
+  return *std::find_if(members_.begin(), members_.end(), [&](const auto& m) { return m.label == label; });
+}
+
+Result<void> Node::Impl::open() {
+  KR_CHECK(config::check(config_));
+  KR_TRY(label_, config::own_label(config_, config::host_identity()));
+  KR_TRY(members_, config::members(config_));
+  KR_TRY(ring_, ring_of(config_));
+  KR_TRY(shards_, metadata::Shards::make(config_.raft.shards));
+  loops_ = std::make_unique<net::Loops>(loop_count(config_.threads));
+  pool_ = std::make_unique<net::FilePool>(config_.threads.files, config_.threads.files_queue);
+  KR_CHECK(open_store());
+  KR_CHECK(open_groups());
+  KR_CHECK(open_blobs());
+  make_roles();
+  make_servers();
+  return {};
+}
+
+Result<void> Node::Impl::open_store() {
+  KR_CHECK(file::make_folders(config_.metadata.path));
+  kv::RocksOptions options;
+  options.block_cache_bytes = config_.metadata.block_cache;
+  options.write_buffers_bytes = config_.metadata.write_buffers;
+  auto opened = kv::open_rocksdb(config_.metadata.path, options);
+  if (!opened) return std::unexpected(std::move(opened).error());
+  store_ = *std::move(opened);
+  return {};
+}
+
+Result<void> Node::Impl::open_groups() {
+  peer_index_ = std::make_unique<tracker::PeerIndex>([this] {
+    tracker::PeerIndexOptions options = tracker::index_options(shards_);
+    options.seed_ttl = config_.tracker.peerstore.local.ttl;
+    return options;
+  }());
+  peer_feed_ = std::make_unique<tracker::PeerFeed>(*peer_index_);
+  observers_ = std::make_unique<Observers>(*peer_feed_);
+  machine_ = std::make_unique<metadata::Machine>(shards_, observers_.get());
+
+  group::NodeOptions options;
+  options.label = label_;
+  options.members = group_members(config_, members_);
+  options.shards = static_cast<std::uint16_t>(config_.raft.shards);
+  options.cluster_token = config_.cluster.token;
+  options.listen_host = config_.node.host;
+  options.listen_port = config_.raft.port;
+  options.folder = config_.metadata.path;
+  options.order = [hash = hash_of(config_)](std::span<const group::Member> members, std::string_view key) {
+    return order_members(members, key, hash);
+  };
+  options.timings.beat = config_.raft.beat;
+  options.timings.election_min = config_.raft.election_min;
+  options.timings.election_max = config_.raft.election_max;
+  options.limits.disk_reserve_bytes = config_.metadata.reserve;
+  auto opened = group::Node::open(std::move(options), *machine_, *store_);
+  if (!opened) return std::unexpected(std::move(opened).error());
+  groups_ = *std::move(opened);
+  groups_->on_leadership([this](kv::ShardId shard, bool leads) {
+    if (shard == group::kSystemShard) return;
+    if (tasks::Executor* executor = tasks_started_.load(); executor != nullptr) executor->leadership(shard, leads);
+  });
+  KR_TRY(incarnation_, admin::node_incarnation(*store_));
+  liveness_ = std::make_unique<Liveness>(*groups_, label_);
+  port_ = std::make_unique<metadata::GroupPort>(*groups_);
+  metadata_ = std::make_unique<metadata::Client>(*port_, shards_);
+  return {};
+}
+
+Result<void> Node::Impl::open_blobs() {
+  blob::Options store;
+  store.path = config_.blobs.path;
+  store.uploads_path = config_.uploads_path();
+  store.reserve_bytes = config_.blobs.reserve;
+  store.sync = config_.blobs.sync;
+  auto opened = blob::Store::open(std::move(store));
+  if (!opened) return std::unexpected(std::move(opened).error());
+  blob_store_ = *std::move(opened);
+
+  client_ = std::make_unique<http::Client>(*pool_);
+  blob_peers_ = std::make_unique<blobs::HttpPeers>(*client_, by_label<blobs::Address>(members_, config_.origin.port));
+  blobs::Options options;
+  options.self = label_;
+  options.max_replica = config_.hashring.max_replica;
+  KR_TRY(options.piece_lengths, PieceLengths::make(config_.metainfogen.piece_lengths));
+  options.uploads_max = config_.blobs.uploads_max;
+  options.upload_ttl = config_.blobs.upload_ttl;
+  blobs_ = std::make_unique<blobs::Service>(std::move(options), ring_, *blob_store_, *metadata_, *blob_peers_, *loops_);
+  return {};
+}
+
+void Node::Impl::make_roles() {
+  tasks_ = std::make_unique<tasks::Executor>(tasks::Options{}, *metadata_, *blobs_, loops_->next());
+
+  tracker::ClusterHolders::Options holders;
+  holders.max_replica = config_.hashring.max_replica;
+  holders_ = std::make_unique<tracker::ClusterHolders>(
+      holders, ring_, by_label<std::pair<std::string, std::uint16_t>>(members_, config_.origin.peer_port), *metadata_,
+      [this](const std::string& label) { return liveness_->up(label); });
+  metainfo_ = std::make_unique<tracker::ClusterMetaInfo>(*blobs_);
+  batcher_ = std::make_unique<tracker::Batcher>(tracker::BatcherOptions{}, *peer_index_, *peer_feed_, *metadata_, loops_->next().executor());
+
+  registry_blobs_ = std::make_unique<proxy::ClusterBlobs>(
+      *blobs_, *client_, label_, by_label<std::pair<std::string, std::uint16_t>>(members_, config_.proxy.port));
+  registry_manifests_ = std::make_unique<proxy::ClusterManifests>(*metadata_, *registry_blobs_, *registry_blobs_);
+  tags_ = std::make_unique<build_index::ClusterTags>(*metadata_, *registry_blobs_);
+
+  pieces_ = std::make_unique<OriginPieces>(*blobs_, *blob_store_, *pool_);
+  p2p::SchedulerOptions options;
+  options.host = config_.node.host;
+  options.port = config_.origin.peer_port;
+  options.peer_id = peer_id_of_address(member(label_).host, config_.origin.peer_port);
+  options.origin = true;
+  const config::Scheduler& scheduler = config_.origin.scheduler;
+  options.handshake_timeout = scheduler.conn.handshake_timeout;
+  options.seeder_tti = scheduler.seeder_tti;
+  options.swarm.connections_max = scheduler.connstate.max_open_conn;
+  if (scheduler.conn.bandwidth.enable) {
+    options.egress_bytes_per_second = scheduler.conn.bandwidth.egress_bits_per_sec / 8;
+    options.ingress_bytes_per_second = scheduler.conn.bandwidth.ingress_bits_per_sec / 8;
+  }
+  scheduler_ = std::make_unique<p2p::Scheduler>(loops_->next(), *pool_, std::move(options), *pieces_, nullptr);
+}
+
+Result<void> Node::Impl::start() {
+  const std::string& host = config_.node.host;
+  // Admin first: whoever looks while the others are still waited for finds an answer.
+  KR_CHECK(admin_server_->listen(host, config_.admin.port));
+  KR_CHECK(scheduler_->start());
+  KR_CHECK(origin_server_->listen(host, config_.origin.port));
+  KR_CHECK(tracker_server_->listen(host, config_.tracker.port));
+  if (config_.tracker.balanced_port != 0) KR_CHECK(tracker_server_->listen(host, config_.tracker.balanced_port));
+  KR_CHECK(build_index_server_->listen(host, config_.build_index.port));
+  KR_CHECK(proxy_server_->listen(host, config_.proxy.port));
+  if (config_.proxy.balanced_port != 0) KR_CHECK(proxy_server_->listen(host, config_.proxy.balanced_port));
+  batcher_->start();
+  tasks_->start();
+  tasks_started_.store(tasks_.get());
+  observers_->set_executor(tasks_.get());
+  // Leaderships that came before the executor was listening.
+  for (const group::ShardStatus& status : groups_->status()) {
+    if (status.shard != group::kSystemShard && status.serving) tasks_->leadership(status.shard, true);
+  }
+  listening_ = true;
+  log::info("node.listening", "label={} host={} words=\"{}\"", label_, host, admin::promise(members_.size(), config_.hashring.max_replica));
+  return {};
+}
+
+std::string Node::Impl::not_ready() const {
+  if (stopping_) return "the node is stopping";
+  if (!listening_) return "the node is starting";
+  return groups_->not_ready();
+}
+
+void Node::Impl::stop() {
+  if (stopping_.exchange(true)) return;
+  std::vector<std::thread> stopping;
+  for (http::Server* server : {proxy_server_.get(), build_index_server_.get(), tracker_server_.get(), origin_server_.get()}) {
+    if (server != nullptr) stopping.emplace_back([this, server] { server->stop(config_.http.drain); });
+  }
+  for (std::thread& thread : stopping) thread.join();
+  if (scheduler_) scheduler_->stop();
+  if (observers_) observers_->set_executor(nullptr);
+  tasks_started_.store(nullptr);
+  if (tasks_) tasks_->stop();
+  if (batcher_) batcher_->stop();
+  if (admin_server_) admin_server_->stop(std::chrono::milliseconds(200));
+  if (blobs_) blobs_->stop();
+  if (groups_) groups_->stop();
+  if (loops_) loops_->stop();
+  if (pool_) pool_->stop();
+  if (store_) {
+    if (auto flushed = store_->flush(); !flushed) log::warn("node.flush_failed", "error=\"{}\"", flushed.error().detail);
+  }
+}
+
+Result<std::unique_ptr<Node>> Node::open(config::NodeConfig config, std::string version) {
+  auto impl = std::make_unique<Impl>(std::move(config), std::move(version));
+  KR_CHECK(impl->open());
+  return std::unique_ptr<Node>(new Node(std::move(impl)));
+}
+
+Node::Node(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Node::~Node() = default;
+Result<void> Node::start() { return impl_->start(); }
+std::string Node::not_ready() const { return impl_->not_ready(); }
+const std::string& Node::label() const { return impl_->label(); }
+void Node::stop() { impl_->stop(); }
+
+}  // namespace kraken::node
