@@ -5,9 +5,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "consensus/raft/messages.h"
@@ -30,12 +32,14 @@ enum class FrameKind : std::uint8_t {
   kSnapshotGet = 7,    // on a connection of its own
   kSnapshotChunk = 8,  // at most 1 MB
   kSnapshotEnd = 9,
+  kPledge = 10,        // while a cluster forms: a member binds itself to the founder
+  kMemberTable = 11,   // the founder's answer
 };
 
 struct FrameHeader {
   FrameKind kind{};
   std::uint32_t bytes = 0;     // of the payload
-  std::uint64_t checksum = 0;  // xxh3-64 of the first 8 header bytes and the payload
+  std::uint64_t checksum = 0;  // xxh3-64 of the payload, seeded with the first 8 bytes of the header
 };
 
 /// Appends header and payload to `out`. REQUIRES: payload.size() <= kFrameBytesMax.
@@ -43,9 +47,6 @@ void append_frame(FrameKind kind, std::string_view payload, std::string& out);
 
 /// kProtocol: wrong magic, version, kind or length. REQUIRES: kFrameHeaderBytes bytes.
 Result<FrameHeader> decode_frame_header(std::string_view bytes);
-/// kProtocol if the checksum is not that of header and payload. `header_bytes` are the first 8 of the header.
-Result<> check_frame(const FrameHeader& header, std::string_view header_bytes, std::string_view payload);
-
 /// The next whole frame at the front of `in`: nothing if more bytes are needed. `used` says how many were taken.
 struct Frame {
   FrameKind kind{};
@@ -56,11 +57,34 @@ Result<std::optional<Frame>> next_frame(std::string_view in);
 
 // ---- kMessages ----
 
+/// Appends one message; a payload is any number of them, one after the other.
 void encode_message(const raft::Message& message, std::string& out);
-/// How many bytes encode_message adds, at most.
-std::size_t message_bytes(const raft::Message& message);
 /// Every message of a payload. kProtocol: a count or length that does not fit, an unknown kind, entries whose indexes are not
 /// contiguous or whose terms go back, replica id 0.
 Result<std::vector<raft::Message>> decode_messages(std::string_view payload);
+
+// ---- kBeats ----
+
+/// Beats of one connection and direction, as differences to what was last sent on it: a beat that is as expected (same term,
+/// same commit or match, the next read_seq) takes two bytes. Made anew with each connection, on both sides; a frame that is
+/// never sent must be followed by forget().
+class BeatCoder {
+ public:
+  /// One payload of all `beats`, which are BeatReq and BeatResp alone, best in order of group; others are an error of ours.
+  std::string encode(const std::vector<raft::Message>& beats);
+  /// kProtocol as decode_messages.
+  Result<std::vector<raft::Message>> decode(std::string_view payload);
+  /// The encoder's: the next beats are whole. For when an encoded frame was dropped after all.
+  void forget() { last_.clear(); }
+
+ private:
+  struct Last {
+    raft::ReplicaId from{}, to{};
+    raft::Term term{};
+    raft::Index index{};  // commit or match
+    raft::Seq read_seq = 0;
+  };
+  std::map<std::pair<bool, std::uint32_t>, Last> last_;  // (is a BeatResp, group); at most two per group
+};
 
 }  // namespace kraken::group

@@ -1,0 +1,204 @@
+#include "consensus/group/applier.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <map>
+
+#include "src/base/log.h"
+#include "src/base/metrics.h"
+
+namespace kraken::group {
+namespace {
+
+constexpr std::size_t kReadBytes = std::size_t{1} << 20;
+// A turn that has grown to this is written before it goes on, so that memory stays bounded when a log is replayed.
+constexpr std::size_t kTurnBytes = std::size_t{4} << 20;
+
+}  // namespace
+
+struct Applier::Turn {
+  explicit Turn(const kv::View& base) : rows(base) {}
+  kv::Overlay rows;
+  std::map<ShardId, Progress> progress;
+  std::map<ShardId, Done> done;
+  std::size_t entries = 0;
+};
+
+Applier::Applier(kv::Store& store, StateMachine& machine, std::uint16_t shards, Applied applied)
+    : store_(store), machine_(machine), applied_(std::move(applied)), states_(std::size_t{shards} + 1),
+      thread_([this] { loop(); }) {}
+
+Applier::~Applier() { stop(); }
+
+void Applier::submit(std::vector<Job> jobs) {
+  bool idle = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (stopping_) return;
+    idle = queue_.empty();
+    for (Job& job : jobs) queue_.push_back({.job = std::move(job), .work = {}});
+  }
+  if (idle) wake_.notify_one();
+}
+
+void Applier::run(std::move_only_function<void()> work) { push({.job = std::nullopt, .work = std::move(work)}); }
+
+void Applier::restore(ShardId shard, std::move_only_function<void()> done) {
+  run([this, shard, done = std::move(done)]() mutable {
+    auto state = load_applied(store_, shard);
+    if (!state) die(shard, state.error());
+    if (const auto loaded = sessions_.load(shard, store_); !loaded) die(shard, loaded.error());
+    {
+      const std::scoped_lock lock(view_mutex_);
+      view_.reset();
+    }
+    State& published = states_[shard.value()];
+    published.term = state->term;
+    published.now.store(state->now.count(), std::memory_order_release);
+    published.index.store(raw(state->index), std::memory_order_release);
+    machine_.restored(shard, store_);
+    if (done) done();
+  });
+}
+
+void Applier::push(Item item) {
+  bool idle = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (stopping_) return;
+    idle = queue_.empty();
+    queue_.push_back(std::move(item));
+  }
+  if (idle) wake_.notify_one();
+}
+
+std::shared_ptr<const kv::View> Applier::view() const {
+  const std::scoped_lock lock(view_mutex_);
+  if (!view_) view_ = store_.snapshot();
+  return view_;
+}
+
+std::size_t Applier::queued() const {
+  const std::scoped_lock lock(mutex_);
+  return queue_.size();
+}
+
+void Applier::stop(bool drop) {
+  {
+    const std::scoped_lock lock(mutex_);
+    stopping_ = true;
+    if (drop) drop_.store(true);
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Applier::loop() {
+  pthread_setname_np(pthread_self(), "raft/apply");
+  for (;;) {
+    std::vector<Item> items;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (drop_ || (stopping_ && queue_.empty())) return;
+      items.swap(queue_);
+    }
+    Turn turn(store_);
+    for (Item& item : items) {
+      if (drop_) return;
+      if (item.job) {
+        apply(*item.job, turn);
+        if (turn.rows.bytes() >= kTurnBytes) finish(turn);
+        continue;
+      }
+      finish(turn);
+      item.work();
+    }
+    finish(turn);
+  }
+}
+
+void Applier::apply(Job& job, Turn& turn) {
+  const State& published = states_[job.shard.value()];
+  for (raft::Index next = job.from; next <= job.to && !drop_;) {
+    if (job.entries.empty() || job.entries.front().index != next) {
+      auto read = read_entries(store_, job.shard, next, job.to, kReadBytes);
+      if (!read) die(job.shard, read.error());
+      job.entries = std::move(*read);
+    }
+    const auto [slot, first] = turn.progress.try_emplace(job.shard);
+    Progress& at = slot->second;
+    if (first)
+      at = {.index = raft::Index{published.index.load(std::memory_order_relaxed)},
+            .term = published.term,
+            .now = Duration(published.now.load(std::memory_order_relaxed))};
+    Done& done = turn.done[job.shard];
+    done.shard = job.shard;
+    for (const raft::Entry& entry : job.entries) {
+      if (entry.index > job.to) break;
+      apply_entry(entry, job, at, done, turn);
+      next = entry.index + 1;
+    }
+    job.entries.clear();
+    done.upto = at.index;
+    if (turn.rows.bytes() >= kTurnBytes) finish(turn);
+  }
+}
+
+void Applier::apply_entry(const raft::Entry& entry, const Job& job, Progress& at, Done& done, Turn& turn) {
+  if (entry.index != at.index + 1)
+    die(job.shard, Error{Code::kInternal, fmt::format("entry {} follows {}", raw(entry.index), raw(at.index))});
+  at.index = entry.index;
+  at.term = entry.term;
+  ++turn.entries;
+  if (entry.kind != raft::Kind::kData) return;
+  const auto envelope = decode_envelope(entry.data ? std::string_view(*entry.data) : std::string_view());
+  // All replicas read the same bytes: an entry of a release of the future must stop this one, not be skipped by it.
+  if (!envelope) die(job.shard, envelope.error());
+  at.now += envelope->advance;
+  const ApplyContext context{.shard = job.shard, .index = raw(entry.index), .term = raw(entry.term), .now = at.now};
+  Sessions::Check check = sessions_.check(context, *envelope, turn.rows);
+  if (check.fresh) {
+    check.answer.result = machine_.apply(context, envelope->command, turn.rows);
+    sessions_.executed(context, envelope->stamp, check.answer.result, turn.rows);
+  }
+  if (job.want_answers) done.answers.emplace_back(entry.index, std::move(check.answer));
+}
+
+void Applier::finish(Turn& turn) {
+  static metrics::Counter& entry_total = metrics::counter("kr_raft_applied_entries_total", "Log entries applied");
+  if (turn.progress.empty() || drop_) return;
+  for (const auto& [shard, at] : turn.progress)
+    turn.rows.put(kv::Family::kSession, applied_key(shard),
+                  encode_applied({.index = at.index, .term = at.term, .now = at.now}));
+  if (const auto written = store_.write(turn.rows.take_batch(), kv::Durability::kBuffered); !written)
+    die(turn.progress.begin()->first, written.error());
+  {
+    const std::scoped_lock lock(view_mutex_);
+    view_.reset();
+  }
+  for (const auto& [shard, at] : turn.progress) {
+    State& published = states_[shard.value()];
+    published.term = at.term;
+    published.now.store(at.now.count(), std::memory_order_release);
+    published.index.store(raw(at.index), std::memory_order_release);
+    machine_.applied(shard, raw(at.index));
+  }
+  entry_total.add(static_cast<double>(turn.entries));
+  std::vector<Done> all;
+  all.reserve(turn.done.size());
+  for (auto& [shard, done] : turn.done) all.push_back(std::move(done));
+  turn.progress.clear();
+  turn.done.clear();
+  turn.entries = 0;
+  applied_(std::move(all));
+}
+
+void Applier::die(ShardId shard, const Error& error) {
+  log::error("raft.apply_failed", "shard={} error=\"{}\" The process ends, since it cannot go on without this entry",
+             shard.value(), error.to_string());
+  ::_exit(70);
+}
+
+}  // namespace kraken::group

@@ -1,0 +1,103 @@
+#pragma once
+// The one thread that applies: it takes what is queued, of all shards, runs it through the state machine over one overlay, and
+// writes rows, sessions, applied index and time of the whole turn as ONE batch, without a sync. The log it applies is durable
+// already, and a synced write of the log makes the batches before it durable too; after a crash the state is some prefix
+// with the applied index that belongs to it, and the log goes on from there (consensus §2.9).
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "consensus/group/log_store.h"
+#include "consensus/group/sessions.h"
+#include "consensus/group/state_machine.h"
+#include "storage/kv/store.h"
+
+namespace kraken::group {
+
+class Applier {
+ public:
+  struct Job {
+    ShardId shard;
+    raft::Index from{}, to{};
+    std::vector<raft::Entry> entries;  // from `from` on, perhaps not all: the rest is read from the log
+    bool want_answers = false;
+  };
+  struct Done {
+    ShardId shard;
+    raft::Index upto{};
+    std::vector<std::pair<raft::Index, Answer>> answers;  // of kData entries, if they were wanted
+  };
+  /// On the apply thread, once a turn, after its batch is visible.
+  using Applied = std::function<void(std::vector<Done>)>;
+
+  Applier(kv::Store& store, StateMachine& machine, std::uint16_t shards, Applied applied);
+  Applier(const Applier&) = delete;
+  Applier& operator=(const Applier&) = delete;
+  ~Applier();  // stop()
+
+  // Any thread; in the order of the calls of one thread.
+  void submit(std::vector<Job> jobs);
+  /// Reads sessions and time of the shard from the store and tells the state machine; before any job of the shard. Then `done`.
+  void restore(ShardId shard, std::move_only_function<void()> done);
+  /// After everything submitted before.
+  void run(std::move_only_function<void()> work);
+
+  // Any thread, without waiting.
+  raft::Index applied(ShardId shard) const { return raft::Index{states_[shard.value()].index.load(std::memory_order_acquire)}; }
+  Duration now(ShardId shard) const { return Duration(states_[shard.value()].now.load(std::memory_order_acquire)); }
+  /// One moment of the store that has at least everything that applied() has shown; shared until the next turn.
+  std::shared_ptr<const kv::View> view() const;
+  std::size_t queued() const;
+
+  /// Applies what is queued, then joins. With `drop`, stops at once (tests: a power cut).
+  void stop(bool drop = false);
+
+ private:
+  struct State {
+    std::atomic<std::uint64_t> index{0};
+    std::atomic<std::int64_t> now{0};
+    raft::Term term{};  // the apply thread's
+  };
+  struct Item {
+    std::optional<Job> job;
+    std::move_only_function<void()> work;
+  };
+  /// Values that become visible to others once the turn's batch is written.
+  struct Progress {
+    raft::Index index{};
+    raft::Term term{};
+    Duration now{};
+  };
+  struct Turn;
+
+  void push(Item item);
+  void loop();
+  void apply(Job& job, Turn& turn);
+  void apply_entry(const raft::Entry& entry, const Job& job, Progress& at, Done& done, Turn& turn);
+  void finish(Turn& turn);
+  [[noreturn]] void die(ShardId shard, const Error& error);
+
+  kv::Store& store_;
+  StateMachine& machine_;
+  const Applied applied_;
+  std::vector<State> states_;
+  Sessions sessions_;
+
+  mutable std::mutex view_mutex_;  // guards view_
+  mutable std::shared_ptr<const kv::View> view_;
+
+  mutable std::mutex mutex_;  // guards the rest
+  std::condition_variable wake_;
+  std::vector<Item> queue_;
+  bool stopping_ = false;
+  std::atomic<bool> drop_{false};
+  std::thread thread_;
+};
+
+}  // namespace kraken::group

@@ -1,0 +1,328 @@
+#pragma once
+// The group loop: one thread steps every group of this node (raft::Core) and is the only one that touches what is below.
+//
+// A turn takes what came from sockets, from the log writer, the applier and from callers; steps the groups; and ends in flush():
+// one submission to the log writer, one to the applier, one write per connection, one post per caller's loop. A turn that
+// meets more work makes bigger batches of each, so the cost per proposal falls with load.
+//
+//   engine.cc     groups, turns, timers, compaction        client.cc  proposals and reads of this node, tried until answered
+//   formation.cc  handshakes, and how a cluster comes to be   serve.cc   what peers (and this node) ask of groups it leads
+// Threads: everything on the loop, except where a comment says otherwise.
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include <boost/asio/steady_timer.hpp>
+
+#include "consensus/group/applier.h"
+#include "consensus/group/frame.h"
+#include "consensus/group/handshake.h"
+#include "consensus/group/identity.h"
+#include "consensus/group/log_writer.h"
+#include "consensus/group/node.h"
+#include "consensus/group/pending.h"
+#include "consensus/group/requests.h"
+#include "consensus/group/snapshots.h"
+#include "consensus/group/transport.h"
+#include "consensus/raft/core.h"
+#include "src/net/file_pool.h"
+
+namespace kraken::group {
+
+class Engine {
+ public:
+  Engine(NodeOptions options, StateMachine& machine, kv::Store& store, Identity identity, LoadedIdentity loaded);
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+  ~Engine();
+
+  // On the thread that opens the node.
+  /// Loads and checks the logs of all local shards, if the cluster has formed.
+  Result<> load();
+  void start(net::Acceptor acceptor);
+  /// hand_off: give leadership away first. drop: as a power cut would.
+  void stop(bool hand_off, bool drop);
+
+  // From any thread.
+  net::Loop& loop() { return loop_; }
+  const NodeOptions& options() const { return options_; }
+  Applier& applier() { return *applier_; }
+  StateMachine& machine() { return machine_; }
+  bool is_local(ShardId shard) const { return local_[shard.value()].load(std::memory_order_acquire); }
+  void propose(ShardId shard, std::string command, PendingPtr pending);
+  /// Ready (with an empty answer) once a linearizable read may look at the local rows. REQUIRES: is_local.
+  void read(ShardId shard, PendingPtr pending);
+  /// Asks some replica, since this node has none.
+  void query(ShardId shard, std::string query, Read read, PendingPtr pending);
+  /// Runs `work` on the loop and waits for it; in place when already there; not at all (false) once the loop has ended.
+  bool on_loop(const std::function<void()>& work);
+  /// False, and the work dropped, after stop.
+  bool post(std::move_only_function<void()> work);
+
+  // On the loop.
+  ShardStatus status(ShardId shard) const;
+  std::vector<PeerStatus> peer_status() const;
+  std::vector<std::string> voter_labels(ShardId shard) const;
+  std::string not_ready() const;
+  /// Why a peer refuses this node, or this node a peer; empty if none does.
+  std::string refusal() const;
+  void set_leadership_callback(std::function<void(ShardId, bool)> callback) { on_leadership_ = std::move(callback); }
+  void transfer(ShardId shard, const std::string& label);
+
+ private:
+  static constexpr std::size_t kNobody = ~std::size_t{0};
+
+  /// Who asked: a peer, or this node itself (kNobody).
+  struct Origin {
+    std::size_t peer = kNobody;
+    std::uint64_t id = 0;
+  };
+
+  struct Group {
+    Group(ShardId id, raft::Core made) : shard(id), core(std::move(made)) {}
+    ShardId shard;
+    raft::Core core;
+    MonotonicTime deadline{};
+    std::deque<raft::Output::Gated> gated;  // messages that wait for the disk
+    struct InFlight {
+      raft::Index index{};
+      std::uint64_t ticket = 0;
+    };
+    std::deque<InFlight> in_flight;  // accepted proposals whose answer has not come from the applier
+    std::vector<raft::in::Propose> proposals;  // of this turn
+    std::vector<Origin> reads;                 // of this turn
+    bool dirty = false;                        // is in dirty_
+    MonotonicTime stamped{};   // leader: when replicated time was last advanced
+    MonotonicTime heard{};     // follower: when the leader was last heard
+    bool serving = false;
+    bool stopped = false;      // diverged: see Output::conflict
+    raft::Index applied{};
+    std::multimap<raft::Index, PendingPtr> waiting_reads;  // wait until applied
+    // The log on disk, or about to be: payload bytes of the entries from first on.
+    raft::Index first{1};
+    std::deque<std::uint32_t> sizes;
+    std::uint64_t log_bytes = 0;
+    bool compacting = false;
+    struct Pin {
+      std::uint64_t snap_id = 0;
+      raft::ReplicaId peer{};
+      raft::Index index{};
+      MonotonicTime until{};
+    };
+    std::vector<Pin> pins;  // snapshots being taken over
+    bool caught_up = false;  // for ready: has had a leader, and had applied what was committed
+  };
+
+  /// A command of this node that has a place in the shard's session.
+  struct Proposal {
+    PendingPtr pending;
+    std::string command;
+    std::uint64_t session = 0;  // that its sequence belongs to
+    std::uint64_t try_id = 0;   // the open try, 0 if none
+    MonotonicTime next_try{};
+    unsigned tries = 0;        // that may have had an effect
+  };
+  struct RemoteQuery {
+    PendingPtr pending;
+    std::string query;
+    Read read{};
+  };
+  /// This node as a client of one shard.
+  struct ClientShard {
+    std::uint64_t session = 0;  // 0: none yet
+    bool opening = false;
+    std::uint64_t next_sequence = 1;
+    std::map<std::uint64_t, Proposal> in_flight;
+    std::deque<Proposal> waiting;
+    std::vector<PendingPtr> reads;
+    std::deque<RemoteQuery> queries;
+    std::size_t hint = kNobody;   // where the leader was said to be; for shards that are not local
+    std::size_t rotation = 0;
+    MonotonicTime due = MonotonicTime::max();  // when to pump again
+    MonotonicTime pause{};        // no opening, read or query before
+    bool dirty = false;
+    bool empty() const { return in_flight.empty() && waiting.empty() && reads.empty() && queries.empty() && !opening; }
+  };
+  struct Try {
+    enum class Kind : std::uint8_t { kPropose, kOpen, kRead, kQuery } kind{};
+    ShardId shard;
+    std::size_t target = kNobody;
+    MonotonicTime sent{};
+    std::uint64_t sequence = 0;       // kPropose
+    std::vector<PendingPtr> readers;  // kRead
+    RemoteQuery query;                // kQuery
+  };
+
+  struct PeerOut {
+    // Payloads of this turn, and whole frames of those that grew large.
+    std::string messages, requests, replies;
+    std::string message_frames, request_frames, reply_frames;
+    std::vector<raft::Message> beats;
+    BeatCoder coder;     // of what we send
+    BeatCoder decoder;   // of what comes
+  };
+
+  // engine.cc
+  void schedule_turn();
+  void turn();
+  void drain_inbox();
+  void step_timers();
+  void flush();
+  void flush_peer(std::size_t peer);
+  void rearm();
+  void housekeeping();
+  void mark(Group& group);
+  void step(Group& group, raft::Input&& input);
+  void collect(Group& group);
+  void collect_storage(Group& group);
+  void collect_roles(Group& group);
+  void collect_snapshots(Group& group);
+  void route(const raft::Message& message);
+  void persisted(const std::vector<std::pair<ShardId, raft::Seq>>& done);
+  void applied(std::vector<Applier::Done>& all);
+  void release_reads(Group& group);
+  void compact(Group& group);
+  raft::Index compaction_target(const Group& group) const;
+  void fetch(Group& group, const raft::Output::Fetch& wanted);
+  void offer_snapshot(Group& group, raft::ReplicaId peer);
+  void install(Group& group, raft::Output::Install wanted);
+  void installed(ShardId shard, const raft::SnapMeta& meta, bool ok);
+  void watch_disk();
+  void peer_up(std::size_t peer);
+  void peer_down(std::size_t peer);
+  Result<> frame(std::size_t peer, FrameKind kind, std::string_view payload);
+  Result<> receive(std::size_t peer, std::vector<raft::Message> messages);
+  Group* group_of(ShardId shard) const;
+  std::optional<std::size_t> peer_of(raft::ReplicaId replica) const;
+
+  // formation.cc
+  Hello hello(std::size_t peer, Hello::Purpose purpose) const;
+  net::Task<Welcome> greet(Hello hello);
+  net::Task<void> welcomed(std::size_t peer, Welcome welcome);
+  /// Why not to talk to the node that says this of itself; empty if all is well.
+  std::string objection(const std::string& label, const Incarnation& cluster_id, const PeerMemory& self) const;
+  net::Task<void> remember(std::string label, PeerMemory self);
+  net::Task<void> durable(kv::Batch batch);
+  void pledge_to_founder();
+  void send_table(std::size_t peer);
+  Result<> on_pledge(std::size_t peer, std::string_view payload);
+  Result<> on_table(std::size_t peer, std::string_view payload);
+  void try_form();
+  void adopt(MemberTable table);
+  kv::Batch first_rows(const MemberTable& table) const;
+  void bind_members();
+  Result<> load_groups();
+  void start_groups();
+  std::vector<raft::ReplicaId> place(const MemberTable& table, ShardId shard) const;
+  std::size_t founder() const;
+
+  // client.cc
+  void pump(ShardId shard);
+  void pump_later(ShardId shard, MonotonicTime when);
+  void pump_now(ShardId shard);
+  std::size_t target_of(ShardId shard, ClientShard& client);
+  void open_session(ShardId shard, ClientShard& client, std::size_t target);
+  void send_proposals(ShardId shard, ClientShard& client, std::size_t target);
+  void send_proposal(ShardId shard, ClientShard& client, std::uint64_t sequence, std::size_t target);
+  void send_reads(ShardId shard, ClientShard& client, std::size_t target);
+  void send_queries(ShardId shard, ClientShard& client);
+  void on_reply(Reply reply);
+  void proposal_answered(Try& tried, Reply& reply);
+  void proposal_applied(ClientShard& client, std::uint64_t sequence, Reply& reply);
+  void retry_proposal(ClientShard& client, std::uint64_t sequence, Duration pause);
+  void refuse_proposal(ClientShard& client, std::uint64_t sequence, Code code, std::string_view why);
+  void session_answered(Try& tried, const Reply& reply);
+  void read_answered(Try& tried, const Reply& reply);
+  void query_answered(Try& tried, Reply& reply);
+  void take_hint(ShardId shard, ClientShard& client, const Reply& reply);
+  void expire();
+  void expire_shard(ShardId shard, ClientShard& client);
+  void lose(const std::function<bool(const Try&)>& which);
+  void dispatch(std::size_t target, Request request);
+
+  // serve.cc
+  void serve(Origin origin, Request request);
+  void serve_proposal(Origin origin, Group& group, const Request& request);
+  void serve_query(Origin origin, Request request);
+  void answer(Origin origin, Reply reply);
+  void step_dirty();
+  void collect_clients(Group& group);
+
+  const NodeOptions options_;
+  const std::size_t self_;       // in options_.members
+  StateMachine& machine_;
+  kv::Store& store_;
+  const Clock& clock_;
+  const Identity identity_;
+  const std::uint64_t run_;      // of this process
+  const std::uint64_t members_hash_;
+
+  // Any thread.
+  std::vector<std::atomic<bool>> local_;  // by shard
+  std::mutex inbox_mutex_;
+  std::vector<std::move_only_function<void()>> inbox_;
+  bool inbox_posted_ = false;
+  bool closed_ = false;          // guarded by inbox_mutex_: no more work is taken
+
+  // Formation.
+  std::optional<MemberTable> table_;
+  std::optional<Incarnation> pledge_;
+  bool pledging_ = false, forming_ = false;
+  std::map<std::string, PeerMemory, std::less<>> known_;
+  std::map<std::string, Incarnation, std::less<>> pledged_;  // founder: who has bound itself
+  std::vector<std::optional<Incarnation>> linked_;   // by peer: incarnation behind the connection to it
+  std::vector<std::optional<Incarnation>> inbound_;  // and behind the one from it
+  std::map<raft::ReplicaId, std::size_t> peer_by_replica_;
+  raft::ReplicaId self_replica_{};
+  std::vector<std::vector<raft::ReplicaId>> voters_;  // by shard, best first
+
+  // Groups.
+  std::vector<std::unique_ptr<Group>> groups_;  // by shard; null: no replica here
+  std::map<ShardId, LoadedLog> loaded_;         // between load() and start()
+  raft::Output out_;                            // of the step under way
+  std::vector<Group*> dirty_;
+  std::vector<LogWriter::Write> writes_;
+  std::vector<Applier::Job> jobs_;
+  std::vector<PeerOut> peer_out_;
+  MonotonicTime now_{};
+  bool turn_scheduled_ = false;
+  bool sick_ = false, disk_full_ = false;
+  MonotonicTime next_housekeeping_{}, next_disk_look_{};
+  std::function<void(ShardId, bool)> on_leadership_;
+
+  // Clients.
+  std::vector<ClientShard> clients_;  // by shard
+  std::set<ShardId> active_;          // those that are not empty
+  std::vector<ShardId> dirty_clients_;
+  std::unordered_map<std::uint64_t, Try> tries_;
+  std::uint64_t next_id_ = 1;
+  std::deque<Reply> local_replies_;
+  Answers answers_;
+
+  // Servers.
+  std::unordered_map<raft::Seq, Origin> proposal_tickets_;
+  std::unordered_map<raft::Seq, std::vector<Origin>> read_tickets_;
+  raft::Seq next_ticket_ = 1;
+
+  net::Loop loop_;
+  std::unique_ptr<boost::asio::steady_timer> timer_;
+  MonotonicTime armed_ = MonotonicTime::max();
+  bool stopped_ = false;
+
+  std::unique_ptr<Snapshots> snapshots_;
+  std::unique_ptr<net::FilePool> readers_;  // log reads for slow followers, queries of other nodes
+  std::unique_ptr<LogWriter> writer_;
+  std::unique_ptr<Applier> applier_;
+  std::unique_ptr<Transport> transport_;
+};
+
+}  // namespace kraken::group

@@ -1,0 +1,75 @@
+#pragma once
+// Who this node is, and whom it knows: what lies under 0xffff in Family::kRaft.
+//   [ffff]['i'] identity     [ffff]['t'] member table     [ffff]['g'] pledge     [ffff]['p'][label] what a peer last was
+// Format: docs/formats/raft_log.md. Threads: plain values; written through the log writer.
+//
+// Safety rests on incarnations, not on labels: a label that comes back with another data folder has forgotten its votes and
+// its log, so it must not vote; one that comes back with an older copy of its folder likewise (consensus §1.7, "No amnesiac voters").
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "consensus/group/envelope.h"
+#include "consensus/raft/types.h"
+#include "src/base/error.h"
+#include "storage/kv/batch.h"
+#include "storage/kv/view.h"
+
+namespace kraken::group {
+
+struct Identity {
+  std::string label;
+  std::uint16_t shards = 0;
+  Incarnation incarnation;
+  std::uint64_t boot_epoch = 0;  // counts starts; 1 is the first
+};
+
+/// The members the cluster formed from. Written once, by the founder, the same on every node.
+struct MemberTable {
+  struct Row {
+    std::string label;
+    double weight = 100;
+    Incarnation incarnation;
+    raft::ReplicaId replica{};  // in every group it is a member of
+  };
+  Incarnation cluster_id;  // random, made by the founder
+  Incarnation founder;
+  std::uint16_t shards = 0;
+  std::vector<Row> rows;   // in order of label
+
+  const Row* find(std::string_view label) const;
+  const Row* find(raft::ReplicaId replica) const;
+};
+
+/// What a peer durably was when it last shook hands.
+struct PeerMemory {
+  Incarnation incarnation;
+  std::uint64_t boot_epoch = 0;
+  std::uint64_t run = 0;  // random, of its process: tells a copy of a folder that runs beside the original
+};
+
+std::string identity_key();
+std::string table_key();
+std::string pledge_key();
+std::string peer_key(std::string_view label);
+
+std::string encode(const Identity& identity);
+Result<Identity> decode_identity(std::string_view bytes);
+std::string encode(const MemberTable& table);
+Result<MemberTable> decode_table(std::string_view bytes);
+std::string encode(const PeerMemory& memory);
+Result<PeerMemory> decode_peer(std::string_view bytes);
+
+struct LoadedIdentity {
+  std::optional<Identity> identity;
+  std::optional<MemberTable> table;
+  std::optional<Incarnation> pledge;  // the founder this node bound itself to
+  std::map<std::string, PeerMemory, std::less<>> peers;
+};
+Result<LoadedIdentity> load_identity(const kv::View& view);
+
+}  // namespace kraken::group

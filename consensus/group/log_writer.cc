@@ -1,0 +1,151 @@
+#include "consensus/group/log_writer.h"
+
+#include <pthread.h>
+
+#include <map>
+
+#include "src/base/metrics.h"
+
+namespace kraken::group {
+namespace {
+
+void add(const LogWriter::Write& write, kv::Batch& batch) {
+  const ShardId shard = write.shard;
+  if (write.hard_state)
+    batch.put(kv::Family::kRaft, hard_state_key(shard), encode_hard_state(shard, *write.hard_state));
+  if (write.truncate_from)
+    batch.erase_range(kv::Family::kRaft, entry_key(shard, *write.truncate_from), entries_end(shard));
+  for (const raft::Entry& entry : write.append)
+    batch.put(kv::Family::kRaft, entry_key(shard, entry.index), encode_entry(shard, entry));
+}
+
+void add(const LogWriter::Compaction& compaction, kv::Batch& batch) {
+  const ShardId shard = compaction.shard;
+  batch.erase_range(kv::Family::kRaft, entry_key(shard, raft::Index{0}), entry_key(shard, compaction.first));
+  batch.put(kv::Family::kRaft, snap_meta_key(shard), encode_snap_meta(shard, compaction.meta));
+}
+
+}  // namespace
+
+LogWriter::LogWriter(kv::Store& store, const Clock& clock, Persisted persisted)
+    : store_(store), clock_(clock), persisted_(std::move(persisted)), thread_([this] { work(); }) {}
+
+LogWriter::~LogWriter() { stop(); }
+
+void LogWriter::submit(std::vector<Write> writes) {
+  std::vector<Item> items;
+  items.reserve(writes.size());
+  for (Write& write : writes) items.emplace_back().write = std::move(write);
+  push(std::move(items));
+}
+
+void LogWriter::compact(Compaction compaction, std::function<void()> done) {
+  std::vector<Item> items(1);
+  items[0].compaction = std::move(compaction);
+  items[0].after = std::move(done);
+  push(std::move(items));
+}
+
+void LogWriter::put(kv::Batch batch, std::function<void()> done) {
+  std::vector<Item> items(1);
+  items[0].batch = std::move(batch);
+  items[0].after = std::move(done);
+  push(std::move(items));
+}
+
+void LogWriter::run(std::move_only_function<void()> job) {
+  std::vector<Item> items(1);
+  items[0].after = std::move(job);
+  items[0].alone = true;
+  push(std::move(items));
+}
+
+void LogWriter::push(std::vector<Item> items) {
+  bool idle = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (stopping_) return;
+    idle = queue_.empty();
+    for (Item& item : items) queue_.push_back(std::move(item));
+  }
+  if (idle) wake_.notify_one();
+}
+
+Duration LogWriter::sync_outstanding() const {
+  const std::int64_t began = sync_began_.load(std::memory_order_relaxed);
+  return began == 0 ? Duration::zero() : clock_.monotonic() - Duration(began);
+}
+
+std::size_t LogWriter::queued() const {
+  const std::scoped_lock lock(mutex_);
+  return queue_.size();
+}
+
+void LogWriter::stop(bool drop) {
+  {
+    const std::scoped_lock lock(mutex_);
+    stopping_ = true;
+    drop_ = drop_ || drop;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+void LogWriter::work() {
+  pthread_setname_np(pthread_self(), "raft/log");
+  for (;;) {
+    std::vector<Item> items;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (drop_ || (stopping_ && queue_.empty())) return;
+      items.swap(queue_);
+    }
+    // A job divides what stands before it from what comes after.
+    std::vector<Item> batch;
+    for (Item& item : items) {
+      if (!item.alone) {
+        batch.push_back(std::move(item));
+        continue;
+      }
+      write(batch);
+      batch.clear();
+      item.after();
+    }
+    write(batch);
+  }
+}
+
+void LogWriter::write(std::vector<Item>& items) {
+  static metrics::Histogram& sync_seconds = metrics::histogram(
+      "kr_raft_log_sync_seconds", "Time of one write and sync of the log of all groups",
+      {.0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 5});
+  static metrics::Counter& sync_total = metrics::counter("kr_raft_log_syncs_total", "Syncs of the log");
+  static metrics::Counter& byte_total = metrics::counter("kr_raft_log_bytes_total", "Bytes written to the log");
+  if (items.empty()) return;
+  kv::Batch batch;
+  std::map<ShardId, raft::Seq> seqs;
+  for (Item& item : items) {
+    if (item.write) {
+      add(*item.write, batch);
+      if (item.write->seq != 0) seqs[item.write->shard] = item.write->seq;
+    }
+    if (item.compaction) add(*item.compaction, batch);
+    batch.append(std::move(item.batch));
+  }
+  const MonotonicTime began = clock_.monotonic();
+  sync_began_.store(began.count(), std::memory_order_relaxed);
+  // An error ends the process in the RocksDB store; another store's would leave the groups without an answer for ever.
+  const Result<> written = store_.write(batch, kv::Durability::kSynced);
+  sync_began_.store(0, std::memory_order_relaxed);
+  if (!written) return;
+  syncs_.fetch_add(1, std::memory_order_relaxed);
+  sync_seconds.observe(std::chrono::duration<double>(clock_.monotonic() - began).count());
+  sync_total.add();
+  byte_total.add(static_cast<double>(batch.bytes()));
+  if (!seqs.empty()) persisted_({seqs.begin(), seqs.end()});
+  for (Item& item : items)
+    if (item.after) item.after();
+}
+
+}  // namespace kraken::group

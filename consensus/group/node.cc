@@ -1,0 +1,174 @@
+#include "consensus/group/node.h"
+
+#include <algorithm>
+#include <bit>
+#include <set>
+
+#include "consensus/group/engine.h"
+#include "src/base/assert.h"
+#include "src/base/log.h"
+#include "src/net/listen.h"
+
+namespace kraken::group {
+namespace {
+
+Result<> check(const NodeOptions& options) {
+  std::set<std::string> labels;
+  for (const Member& member : options.members) {
+    if (member.label.empty() || member.label.size() > 255) return fail(Code::kInvalidArgument, "a node without a label, or with one of more than 255 bytes");
+    if (!labels.insert(member.label).second)
+      return fail(Code::kInvalidArgument, "two nodes have the label {}; give each its own", member.label);
+    if (!(member.weight > 0)) return fail(Code::kInvalidArgument, "the weight of {} must be above 0", member.label);
+  }
+  if (!labels.contains(options.label))
+    return fail(Code::kInvalidArgument, "the label {} is not one of the members", options.label);
+  if (!std::has_single_bit(options.shards) || options.shards > kv::kShardsMax)
+    return fail(Code::kInvalidArgument, "raft.shards is {}: it must be a power of two up to {}", options.shards, kv::kShardsMax);
+  const Timings& timings = options.timings;
+  if (timings.beat <= Duration::zero() || timings.election_min < 2 * timings.beat || timings.election_max <= timings.election_min)
+    return fail(Code::kInvalidArgument, "raft timings: beat > 0, election_min >= 2 beats and election_max > election_min are needed");
+  return {};
+}
+
+Result<Identity> identify(const NodeOptions& options, const LoadedIdentity& loaded) {
+  if (!loaded.identity) {
+    if (loaded.table) return fail(Code::kCorrupt, "the metadata folder has a member table but no identity");
+    return Identity{.label = options.label, .shards = options.shards, .incarnation = Incarnation::random(), .boot_epoch = 1};
+  }
+  Identity identity = *loaded.identity;
+  if (identity.label != options.label)
+    return fail(Code::kConflict,
+                "the metadata folder belongs to the node {}, this one is {}: set node.label back, or metadata.path to this "
+                "node's own folder",
+                identity.label, options.label);
+  if (identity.shards != options.shards)
+    return fail(Code::kConflict, "the metadata folder has {} shards, raft.shards is {}: the number is fixed once a cluster has formed",
+                identity.shards, options.shards);
+  if (loaded.table) {
+    const MemberTable::Row* row = loaded.table->find(options.label);
+    if (!row || row->incarnation != identity.incarnation)
+      return fail(Code::kCorrupt, "the metadata folder's member table does not name its own incarnation");
+  }
+  ++identity.boot_epoch;
+  return identity;
+}
+
+}  // namespace
+
+ShardId shard_of(std::uint16_t prefix, std::uint16_t shards) {
+  KR_ASSERT(std::has_single_bit(shards));
+  const int bits = std::countr_zero(shards);
+  return ShardId{static_cast<std::uint16_t>((prefix >> (16 - bits)) + 1)};
+}
+
+struct Node::Impl {
+  Impl(NodeOptions options, StateMachine& machine, kv::Store& store, Identity identity, LoadedIdentity loaded)
+      : engine(std::move(options), machine, store, std::move(identity), std::move(loaded)) {}
+  Engine engine;
+  std::uint16_t port = 0;
+};
+
+Node::Node(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Node::~Node() { stop(); }
+
+Result<std::unique_ptr<Node>> Node::open(NodeOptions options, StateMachine& machine, kv::Store& store) {
+  KR_CHECK(check(options));
+  KR_TRY(LoadedIdentity loaded, load_identity(store));
+  KR_TRY(Identity identity, identify(options, loaded));
+  KR_TRY(net::Acceptor acceptor, net::listen(options.listen_host, options.listen_port));
+  const std::uint16_t port = acceptor.port();
+  kv::Batch batch;
+  batch.put(kv::Family::kRaft, identity_key(), encode(identity));
+  KR_CHECK(store.write(batch, kv::Durability::kSynced));
+  log::info("raft.start", "label={} incarnation={} boot={} shards={} formed={}", identity.label, identity.incarnation.hex(),
+            identity.boot_epoch, identity.shards, loaded.table.has_value());
+  auto impl = std::make_unique<Impl>(std::move(options), machine, store, std::move(identity), std::move(loaded));
+  impl->port = port;
+  KR_CHECK(impl->engine.load());
+  impl->engine.start(std::move(acceptor));
+  return std::unique_ptr<Node>(new Node(std::move(impl)));
+}
+
+net::Task<std::string> Node::propose(ShardId shard, std::string command, Duration deadline) {
+  Engine& engine = impl_->engine;
+  if (shard.value() > shards()) co_return fail(Code::kInvalidArgument, "shard {} of {}", shard.value(), shards());
+  if (command.size() > engine.options().limits.command_bytes)
+    co_return fail(Code::kTooLarge, "a command of {} bytes, at most {} are allowed", command.size(), engine.options().limits.command_bytes);
+  auto start = [&engine, shard, &command](PendingPtr pending) { engine.propose(shard, std::move(command), std::move(pending)); };
+  auto result = co_await wait(system_clock().monotonic() + deadline, start);
+  if (!result && result.error().code == Code::kCancelled)
+    co_return fail(Code::kOutcomeUnknown, "shard {}: {}", shard.value(), result.error().detail);
+  co_return result;
+}
+
+net::Task<std::string> Node::query(ShardId shard, std::string query, Read read, Duration deadline) {
+  Engine& engine = impl_->engine;
+  if (shard.value() > shards()) co_return fail(Code::kInvalidArgument, "shard {} of {}", shard.value(), shards());
+  const MonotonicTime until = system_clock().monotonic() + deadline;
+  if (!engine.is_local(shard)) {
+    auto start = [&engine, shard, &query, read](PendingPtr pending) { engine.query(shard, std::move(query), read, std::move(pending)); };
+    auto result = co_await wait(until, start);
+    co_return result;
+  }
+  if (read == Read::kLinearizable) {
+    auto start = [&engine, shard](PendingPtr pending) { engine.read(shard, std::move(pending)); };
+    KR_CO_CHECK(co_await wait(until, start));
+  }
+  co_return engine.machine().query(shard, query, *engine.applier().view(), engine.applier().now(shard));
+}
+
+std::uint16_t Node::shards() const { return impl_->engine.options().shards; }
+
+ShardStatus Node::status(ShardId shard) const {
+  ShardStatus status{.shard = shard, .leader = {}, .voters = {}};
+  if (shard.value() > shards()) return status;
+  impl_->engine.on_loop([&] { status = impl_->engine.status(shard); });
+  return status;
+}
+
+std::vector<ShardStatus> Node::status() const {
+  std::vector<ShardStatus> all;
+  impl_->engine.on_loop([&] {
+    for (std::uint16_t shard = 0; shard <= shards(); ++shard) all.push_back(impl_->engine.status(ShardId{shard}));
+  });
+  return all;
+}
+
+std::vector<PeerStatus> Node::peers() const {
+  std::vector<PeerStatus> all;
+  impl_->engine.on_loop([&] { all = impl_->engine.peer_status(); });
+  return all;
+}
+
+std::vector<std::string> Node::voters(ShardId shard) const {
+  std::vector<std::string> labels;
+  if (shard.value() <= shards()) impl_->engine.on_loop([&] { labels = impl_->engine.voter_labels(shard); });
+  return labels;
+}
+
+bool Node::local(ShardId shard) const { return shard.value() <= shards() && impl_->engine.is_local(shard); }
+
+std::string Node::not_ready() const {
+  std::string why = "this node is stopping";
+  impl_->engine.on_loop([&] { why = impl_->engine.not_ready(); });
+  return why;
+}
+
+void Node::on_leadership(std::function<void(ShardId, bool)> callback) {
+  impl_->engine.on_loop([&] { impl_->engine.set_leadership_callback(std::move(callback)); });
+}
+
+void Node::transfer(ShardId shard, std::string label) {
+  if (shard.value() <= shards()) impl_->engine.on_loop([&] { impl_->engine.transfer(shard, label); });
+}
+
+std::uint16_t Node::port() const { return impl_->port; }
+
+void Node::stop() {
+  if (impl_) impl_->engine.stop(true, false);
+}
+
+void Node::kill() { impl_->engine.stop(false, true); }
+
+}  // namespace kraken::group

@@ -1,0 +1,140 @@
+// What others ask of the groups that this node has: proposals and read indexes for those it leads, queries of any.
+
+#include "consensus/group/engine.h"
+#include "src/base/metrics.h"
+
+namespace kraken::group {
+namespace {
+
+constexpr std::size_t kFrameFull = std::size_t{1} << 20;
+
+}  // namespace
+
+void Engine::answer(Origin origin, Reply reply) {
+  reply.id = origin.id;
+  if (origin.peer == kNobody) {
+    local_replies_.push_back(std::move(reply));
+    return;
+  }
+  PeerOut& out = peer_out_[origin.peer];
+  encode_reply(reply, out.replies);
+  if (out.replies.size() < kFrameFull) return;
+  append_frame(FrameKind::kReplies, out.replies, out.reply_frames);
+  out.replies.clear();
+}
+
+void Engine::serve(Origin origin, Request request) {
+  Group* group = group_of(request.shard);
+  if (!group || group->stopped) return answer(origin, {.outcome = Reply::Outcome::kNotReplica});
+  switch (request.kind) {
+    case Request::Kind::kPropose:
+    case Request::Kind::kOpenSession:
+      return serve_proposal(origin, *group, request);
+    case Request::Kind::kReadIndex: {
+      const auto view = group->core.view();
+      if (!view.is_leader)
+        return answer(origin, {.outcome = Reply::Outcome::kNotLeader, .hint = view.leader.value_or(raft::ReplicaId{})});
+      group->reads.push_back(origin);
+      return mark(*group);
+    }
+    case Request::Kind::kQuery:
+    case Request::Kind::kQueryLocal:
+      return serve_query(origin, std::move(request));
+  }
+}
+
+void Engine::serve_proposal(Origin origin, Group& group, const Request& request) {
+  const auto view = group.core.view();
+  if (!view.is_leader)
+    return answer(origin, {.outcome = Reply::Outcome::kNotLeader, .hint = view.leader.value_or(raft::ReplicaId{})});
+  if (disk_full_) return answer(origin, {.outcome = Reply::Outcome::kDiskFull});
+  // An entry adds at most what has passed since this leader's own last one; what an overloaded leader refuses takes its time
+  // along, so replicated time may lag, never lead.
+  const Duration advance = now_ - group.stamped;
+  group.stamped = now_;
+  const Envelope envelope{
+      .kind = request.kind == Request::Kind::kOpenSession ? Envelope::Kind::kOpenSession : Envelope::Kind::kCommand,
+      .advance = advance,
+      .stamp = request.stamp,
+      .command = request.body};
+  const raft::Seq ticket = next_ticket_++;
+  proposal_tickets_.emplace(ticket, origin);
+  group.proposals.push_back({.ticket = ticket, .data = std::make_shared<const std::string>(encode(envelope))});
+  mark(group);
+}
+
+void Engine::serve_query(Origin origin, Request request) {
+  const ShardId shard = request.shard;
+  const Read read = request.kind == Request::Kind::kQuery ? Read::kLinearizable : Read::kLocal;
+  // The state machine may scan: off this loop. The answer comes back by a message.
+  auto run = [this, origin, shard, query = std::make_shared<std::string>(std::move(request.body))] {
+    const bool queued = readers_->post([this, origin, shard, query] {
+      Reply reply{.outcome = Reply::Outcome::kDone};
+      reply.result = machine_.query(shard, *query, *applier_->view(), applier_->now(shard));
+      post([this, origin, reply = std::move(reply)]() mutable { answer(origin, std::move(reply)); });
+    });
+    if (queued) return;
+    answer(origin, {.outcome = Reply::Outcome::kOverloaded});
+    schedule_turn();
+  };
+  if (read == Read::kLocal) return run();
+  auto pending = std::make_shared<Pending>();
+  pending->deadline = now_ + std::chrono::milliseconds(request.patience_ms);
+  pending->finish = [this, origin, run = std::move(run)](Result<std::string> ready) {
+    if (ready) return run();
+    answer(origin, {.outcome = Reply::Outcome::kOverloaded});
+    schedule_turn();
+  };
+  clients_[shard.value()].reads.push_back(std::move(pending));
+  active_.insert(shard);
+  pump(shard);
+}
+
+void Engine::step_dirty() {
+  static metrics::Counter& proposal_total = metrics::counter("kr_raft_proposals_total", "Proposals taken as leader");
+  std::vector<Group*> groups;
+  groups.swap(dirty_);
+  for (Group* group : groups) {
+    group->dirty = false;
+    if (!group->proposals.empty()) {
+      proposal_total.add(static_cast<double>(group->proposals.size()));
+      raft::in::ProposeBatch batch{std::move(group->proposals)};
+      group->proposals.clear();
+      step(*group, std::move(batch));
+    }
+    if (group->reads.empty()) continue;
+    // One ticket stands for every read of this turn.
+    const raft::Seq ticket = next_ticket_++;
+    read_tickets_.emplace(ticket, std::move(group->reads));
+    group->reads.clear();
+    step(*group, raft::in::ReadIndex{ticket});
+  }
+}
+
+void Engine::collect_clients(Group& group) {
+  for (const raft::Output::Accepted& accepted : out_.accepted)
+    group.in_flight.push_back({.index = accepted.index, .ticket = accepted.ticket});
+  for (const raft::Output::ReadOk& read : out_.reads) {
+    const auto found = read_tickets_.find(read.ticket);
+    if (found == read_tickets_.end()) continue;
+    for (const Origin& origin : found->second)
+      answer(origin, {.outcome = Reply::Outcome::kDone, .index = raft::raw(read.at)});
+    read_tickets_.erase(found);
+  }
+  for (const raft::Output::Fail& failed : out_.failed) {
+    const Reply refusal{.outcome = failed.why == raft::Reject::kAborted      ? Reply::Outcome::kAborted
+                                   : failed.why == raft::Reject::kOverloaded ? Reply::Outcome::kOverloaded
+                                                                             : Reply::Outcome::kNotLeader,
+                        .hint = failed.leader.value_or(raft::ReplicaId{})};
+    if (const auto proposal = proposal_tickets_.find(failed.ticket); proposal != proposal_tickets_.end()) {
+      answer(proposal->second, refusal);
+      proposal_tickets_.erase(proposal);
+      std::erase_if(group.in_flight, [&](const Group::InFlight& one) { return one.ticket == failed.ticket; });
+    } else if (const auto reads = read_tickets_.find(failed.ticket); reads != read_tickets_.end()) {
+      for (const Origin& origin : reads->second) answer(origin, refusal);
+      read_tickets_.erase(reads);
+    }
+  }
+}
+
+}  // namespace kraken::group
