@@ -1,7 +1,7 @@
 # Compiler settings, the libraries from Debian 12, and the three functions that folders use:
 #   kraken_library(<target> SOURCES ... DEPS ...)      one static library per folder
 #   kraken_executable(<target> SOURCES ... DEPS ...)
-#   kraken_unit_test(<name> SOURCES ... DEPS ...)      a GoogleTest program and the ctest of the same name
+#   kraken_unit_test(<name> [THREADS] SOURCES ... DEPS ...)   a GoogleTest program and the ctest of the same name
 
 set(CMAKE_CXX_STANDARD 23)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
@@ -14,6 +14,10 @@ set(KRAKEN_SANITIZE "" CACHE STRING "Sanitizers to build with: address,undefined
 find_program(KRAKEN_CCACHE ccache)
 if(KRAKEN_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${KRAKEN_CCACHE})
+  # Paths below the checkout are hashed relative to it, so that every clone on a machine shares what one has compiled.
+  if(CMAKE_BINARY_DIR MATCHES "^${CMAKE_SOURCE_DIR}/")
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${KRAKEN_CCACHE})
+  endif()
 endif()
 
 find_package(Threads REQUIRED)
@@ -93,11 +97,24 @@ function(kraken_executable target)
   target_link_libraries(${target} PRIVATE kraken_options ${arg_DEPS})
 endfunction()
 
+# What a sanitizer build needs, without the rest.
+add_custom_target(kraken_tests_asan)
+add_custom_target(kraken_tests_tsan)
+
+# THREADS: the test crosses threads, so it runs under the thread sanitizer too.
 function(kraken_unit_test name)
-  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(arg "THREADS" "" "SOURCES;DEPS" ${ARGN})
   kraken_present(arg_SOURCES)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE kraken_options ${arg_DEPS} GTest::gtest_main GTest::gmock)
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS unit)
+  set(threads "")
+  if(arg_THREADS)
+    set(threads tsan)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS "unit;${threads}")
+  add_dependencies(kraken_tests_asan ${name})
+  if(arg_THREADS)
+    add_dependencies(kraken_tests_tsan ${name})
+  endif()
 endfunction()
