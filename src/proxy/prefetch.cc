@@ -15,7 +15,7 @@ constexpr int kIndexDepthMax = 2;  // an index of indexes is as deep as anything
 
 net::Task<> reply(http::Exchange& exchange, int status, const nlohmann::ordered_json& body) {
   http::Headers headers{{"Content-Type", "application/json"}};
-  return exchange.reply(status, std::move(headers), body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  return exchange.reply(status, std::move(headers), body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 net::Task<> failure(http::Exchange& exchange, int status, const std::string& message, const std::string& trace_id) {

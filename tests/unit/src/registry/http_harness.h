@@ -33,11 +33,13 @@ class HttpHarness {
     EXPECT_TRUE(listening) << listening.error().to_string();
   }
   ~HttpHarness() {
+    stop();
     client_.reset();
-    server_->stop(Duration::zero());
     server_.reset();
     loops_.stop();
   }
+  /// Takes no more requests.
+  void stop() { server_->stop(Duration::zero()); }
 
   std::uint16_t port() const { return server_->port(); }
   net::Loops& loops() { return loops_; }
