@@ -52,6 +52,7 @@ Snapshots::Snapshots(kv::Store& store) : store_(store), loop_("raft/snap"), one_
 Snapshots::~Snapshots() { stop(); }
 
 void Snapshots::stop() {
+  if (std::exchange(stopped_, true)) return;
   scope_.stop_and_wait();
   loop_.stop();
   loop_.join();

@@ -59,6 +59,7 @@ class Snapshots {
   kv::Store& store_;
   mutable std::mutex mutex_;  // guards offers_
   std::map<std::uint64_t, Offer> offers_;
+  bool stopped_ = false;
   net::Loop loop_;
   net::Semaphore one_;
   net::Scope scope_;
