@@ -14,6 +14,8 @@ class App;
 
 namespace kraken::tools {
 
+inline constexpr const char* kVersion = "0.1.0";
+
 /// Documented in `kraken --help`; scripts branch on them, so they do not change.
 enum ExitCode : int {
   kExitOk = 0,
@@ -40,12 +42,15 @@ struct Invocation {
 /// Every subcommand, in the order of `kraken --help`.
 void add_commands(CLI::App& app, Invocation& invocation);
 
+void add_node(CLI::App& app, Invocation& invocation);
+void add_agent(CLI::App& app, Invocation& invocation);
 void add_status(CLI::App& app, Invocation& invocation);
 void add_push(CLI::App& app, Invocation& invocation);
 void add_pull(CLI::App& app, Invocation& invocation);
 void add_inspect(CLI::App& app, Invocation& invocation);
 void add_ring(CLI::App& app, Invocation& invocation);
 void add_config(CLI::App& app, Invocation& invocation);
+void add_doctor(CLI::App& app, Invocation& invocation);
 void add_testfs(CLI::App& app, Invocation& invocation);
 
 /// -o table|json on a subcommand.

@@ -11,8 +11,6 @@
 
 namespace {
 
-constexpr const char* kVersion = "0.1.0";
-
 constexpr const char* kFooter = R"(Start here:
   kraken node  --config node.yaml      one node of the cluster
   kraken agent --config agent.yaml     on every host that pulls
