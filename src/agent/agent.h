@@ -17,10 +17,14 @@ class Loops;
 
 namespace kraken::agent {
 
+struct ClusterHosts;  // src/agent/cluster.h
+
 class Agent {
  public:
   /// Opens its files. Nothing listens yet. kDenied, kInvalidArgument with the sentence for the user.
   static Result<std::unique_ptr<Agent>> open(config::AgentConfig config, net::Loops& loops, net::FilePool& pool);
+  /// The same for a cluster at other addresses than the configuration's; for tests.
+  static Result<std::unique_ptr<Agent>> open(config::AgentConfig config, ClusterHosts hosts, net::Loops& loops, net::FilePool& pool);
   virtual ~Agent() = default;
 
   /// Listens on the three ports. A port of 0 in the configuration takes any (tests).
