@@ -1,1 +1,89 @@
+// Followers that are behind the beginning of the log.
 
+#include "tests/unit/consensus/group/cluster.h"
+
+namespace kraken::group::test {
+namespace {
+
+constexpr ShardId kShard{1};
+
+class Snapshot : public ::testing::TestWithParam<Kind> {};
+INSTANTIATE_TEST_SUITE_P(Both, Snapshot, ::testing::Values(Kind::kMemory, Kind::kRocks),
+                         [](const auto& kind) { return kind.param == Kind::kMemory ? "Memory" : "RocksDB"; });
+
+Limits small_log() {
+  Limits limits;
+  limits.log_keep_entries = 20;
+  limits.log_keep_bytes = 1 << 20;
+  limits.log_max_bytes = 4 << 10;
+  return limits;
+}
+
+TEST_P(Snapshot, BringsAFollowerThatWasAwayTooLong) {
+  Cluster cluster({.shards = 2, .kind = GetParam(), .limits = small_log()});
+  cluster.start_all();
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(cluster.propose(0, kShard, fmt::format("put early{} {}", i, i)));
+  ASSERT_TRUE(cluster.propose(0, ShardId{2}, "put other shard"));
+  cluster.kill(2);
+  for (int i = 0; i < 300; ++i) ASSERT_TRUE(cluster.propose(static_cast<std::size_t>(i % 2), kShard, fmt::format("put k{} {}", i, i)));
+  // More than one chunk.
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(cluster.propose(0, kShard, fmt::format("big b{} 400000", i)));
+  EXPECT_TRUE(Cluster::eventually([&] {
+    return cluster.node(0).status(kShard).first > 100 && cluster.node(1).status(kShard).first > 100;
+  })) << cluster.node(0).status(kShard).first;
+  ASSERT_TRUE(cluster.start(2));
+  EXPECT_TRUE(Cluster::eventually([&] { return cluster.node(2).status(kShard).first > 100; }));
+  cluster.wait_ready(2);
+  EXPECT_EQ(cluster.query(2, kShard, "get k299").value(), "299");
+  EXPECT_EQ(cluster.query(2, kShard, "get early3").value(), "3");
+  EXPECT_EQ(cluster.query(2, kShard, "count").value(), cluster.query(0, kShard, "count").value());
+  EXPECT_EQ(cluster.query(2, kShard, "now").value(), cluster.query(0, kShard, "now").value());
+  EXPECT_EQ(cluster.query(2, ShardId{2}, "get other").value(), "shard");
+  EXPECT_GE(cluster.machine(2).restores, 4);  // three shards at start, one snapshot
+
+  // It is a full replica: it goes on with the log, can lead, and starts again from what it has.
+  ASSERT_TRUE(cluster.propose(2, kShard, "put later 1"));
+  cluster.kill(2);
+  ASSERT_TRUE(cluster.start(2));
+  cluster.wait_ready(2);
+  EXPECT_EQ(cluster.query(2, kShard, "get later").value(), "1");
+  cluster.kill(0);
+  const auto put = cluster.propose(2, kShard, "put after 2");
+  ASSERT_TRUE(put) << put.error().to_string();
+  EXPECT_EQ(cluster.query(2, kShard, "get k150").value(), "150");
+}
+
+// A retry that crosses a snapshot is still known: sessions travel with it.
+TEST_P(Snapshot, CarriesTheSessions) {
+  Cluster cluster({.shards = 1, .kind = GetParam(), .limits = small_log()});
+  cluster.start_all();
+  cluster.kill(2);
+  for (int i = 1; i <= 200; ++i) ASSERT_EQ(cluster.propose(0, kShard, "add n").value(), std::to_string(i));
+  EXPECT_TRUE(Cluster::eventually([&] { return cluster.node(0).status(kShard).first > 50 && cluster.node(1).status(kShard).first > 50; }));
+  ASSERT_TRUE(cluster.start(2));
+  EXPECT_TRUE(Cluster::eventually([&] { return cluster.node(2).status(kShard).first > 50; }));
+  cluster.wait_ready(2);
+  // The session that node 0 opened before is used on through a leader that has it from the snapshot alone.
+  const std::size_t leader = cluster.leader(kShard);
+  if (leader != 2) cluster.node(leader).transfer(kShard, "node2");
+  EXPECT_TRUE(Cluster::eventually([&] { return cluster.node(2).status(kShard).serving; }));
+  for (int i = 201; i <= 220; ++i) ASSERT_EQ(cluster.propose(0, kShard, "add n").value(), std::to_string(i));
+}
+
+TEST_P(Snapshot, TheLogStaysShort) {
+  Cluster cluster({.shards = 1, .kind = GetParam(), .limits = small_log()});
+  cluster.start_all();
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(cluster.propose(0, kShard, fmt::format("put k {}", i)));
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_TRUE(Cluster::eventually([&] {
+      const ShardStatus status = cluster.node(i).status(kShard);
+      return status.last - status.first < 40;
+    })) << "node " << i;
+  }
+  for (std::size_t i = 0; i < 3; ++i) cluster.kill(i);
+  cluster.start_all();
+  EXPECT_EQ(cluster.query(1, kShard, "get k").value(), "199");
+}
+
+}  // namespace
+}  // namespace kraken::group::test
