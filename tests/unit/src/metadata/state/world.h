@@ -45,6 +45,7 @@ class World {
     const std::string outcome = machine.apply({shard, ++index, now}, bytes, overlay);
     rows.write(overlay.take_batch());
     machine.applied(shard);
+    ++changes;
     return decode_outcome(outcome).value();
   }
   template <class Q>
@@ -99,12 +100,21 @@ class World {
     return id;
   }
 
-  void place(int at, const Digest& of) { files.insert({at, of}); }
-  void unlink(int at, const Digest& of) { files.erase({at, of}); }
+  void place(int at, const Digest& of) {
+    files.insert({at, of});
+    ++changes;
+  }
+  void unlink(int at, const Digest& of) {
+    files.erase({at, of});
+    ++changes;
+  }
   bool has_file(int at, const Digest& of) const { return files.contains({at, of}); }
 
   /// Somebody was told that the blob is there, and it must be until then (a 201, or the 200 of a HEAD).
-  void promise(const Digest& of, Duration until) { promises.push_back({of, until}); }
+  void promise(const Digest& of, Duration until) {
+    promises.push_back({of, until});
+    ++changes;
+  }
 
   /// What is broken, in words; empty if nothing is.
   std::string broken() const;
@@ -114,6 +124,7 @@ class World {
   ShardId shard{1};
   std::uint64_t index = 0;
   std::uint64_t random = 0;
+  std::uint64_t changes = 0;  // of rows, files and promises: nothing can have broken without one
   Duration now = 1s;
   std::set<std::pair<int, Digest>> files;
   std::set<int> retired;  // stores whose disk is gone
