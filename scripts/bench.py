@@ -83,7 +83,7 @@ class Bench:
             agent.api("DELETE", f"/blobs/{digest}")
 
     def given_by_origins(self):
-        return sum(agent.metric("kr_p2p_bytes_received_total", **{"from": "origin"}) for agent in self.started().agents)
+        return sum(agent.metric("kr_p2p_received_bytes_total", **{"from": "origin"}) for agent in self.started().agents)
 
 
 def disk_figure(folder):
@@ -157,14 +157,14 @@ def push(bench):
 
 
 def tag_put(bench):
-    digest = bench.started().nodes[0].push_blob("bench/tags", b"bench")
+    digest = bench.started().nodes[0].push_taggable("bench/tags", b"bench")
     values = bench.rate(f"/tags/bench%2Ftags%3At{{i}}/digest/{digest}", 15004, method="PUT", keys=1000)
     yield Figure("tag_put_64_clients", "1/s", values, bar=3000)
 
 
 def tag_get(bench):
     node = bench.started().nodes[0]
-    digest = node.push_blob("bench/tags", b"bench")
+    digest = node.push_taggable("bench/tags", b"bench")
     for i in range(100):
         assert node.put_tag(f"bench/tags{i % 10}:g{i}", digest).status == 200
     for i in range(100):

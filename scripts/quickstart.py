@@ -216,8 +216,8 @@ def table(seconds):
     total = [0.0, 0.0]
     for i, host in enumerate(AGENTS):
         text = get(f"http://{host}:16002/metrics").decode()
-        origins = metric(text, "kr_p2p_bytes_received_total", 'from="origin"') / 1e6
-        peers = metric(text, "kr_p2p_bytes_received_total", 'from="agent"') / 1e6
+        origins = metric(text, "kr_p2p_received_bytes_total", 'from="origin"') / 1e6
+        peers = metric(text, "kr_p2p_received_bytes_total", 'from="peer"') / 1e6
         total[0] += origins
         total[1] += peers
         say(f"{host:<14} {seconds[i]:>6.2f} s {origins:>11.1f} MB {peers:>9.1f} MB")

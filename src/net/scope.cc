@@ -149,6 +149,13 @@ Task<void> Scope::stop(Duration drain) {
   }
 }
 
-void Scope::stop_and_wait(Duration drain) { (void)block_on(state_->executor, stop(drain)); }
+void Scope::stop_and_wait(Duration drain) {
+  {
+    // A scope that has stopped may outlive its loop: what is done already must not need it.
+    const std::scoped_lock lock(state_->mutex);
+    if (state_->stopping && state_->running.empty()) return;
+  }
+  (void)block_on(state_->executor, stop(drain));
+}
 
 }  // namespace kraken::net

@@ -50,6 +50,14 @@ def wait_for(condition, seconds, what):
         time.sleep(0.02)
 
 
+def image_manifest(config, layers):
+    """Over blobs that were pushed: (digest, size) pairs."""
+    def descriptor(media_type, blob):
+        return {"mediaType": media_type, "digest": blob[0], "size": blob[1]}
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": descriptor("application/vnd.oci.image.config.v1+json", config),
+                       "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", layer) for layer in layers]}).encode()
+
+
 class Answer:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
@@ -202,11 +210,7 @@ class Node(Process):
 
     def push_manifest(self, repository, reference, config, layers, headers=None):
         """An image manifest over blobs that were pushed: (digest, size) pairs. Returns its digest."""
-        def descriptor(kind, blob):
-            return {"mediaType": f"application/vnd.oci.image.{kind}.v1+json" if kind == "config" else "application/vnd.oci.image.layer.v1.tar",
-                    "digest": blob[0], "size": blob[1]}
-        content = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": descriptor("config", config),
-                              "layers": [descriptor("layer", layer) for layer in layers]}).encode()
+        content = image_manifest(config, layers)
         done = self.registry("PUT", f"/v2/{repository}/manifests/{reference}", body=content, headers={"Content-Type": OCI_MANIFEST, **(headers or {})})
         assert done.status == 201, done
         return digest_of(content)
@@ -218,6 +222,14 @@ class Node(Process):
         digests = [self.push_blob(repository, layer) for layer in layers]
         config_digest = self.push_blob(repository, config)
         return self.push_manifest(repository, tag, (config_digest, len(config)), list(zip(digests, map(len, layers)))), digests
+
+    def push_taggable(self, repository, content):
+        """A manifest, unnamed, whose config is this content: what a tag of stock's build-index may point to. Returns its digest."""
+        config = self.push_blob(repository, content)
+        body = image_manifest((config, len(content)), [])
+        done = self.registry("PUT", f"/v2/{repository}/manifests/{digest_of(body)}", body=body, headers={"Content-Type": OCI_MANIFEST}, timeout=20)
+        assert done.status == 201, done
+        return digest_of(body)
 
     def pull_blob(self, repository, digest, timeout=120):
         answer = self.registry("GET", f"/v2/{repository}/blobs/{digest}", timeout=timeout)

@@ -31,14 +31,14 @@ def test_agent_killed_in_the_middle_of_a_pull_resumes(kraken):
         agent = cluster.agents[0]
         results = {}
         thread = pull_in_thread(agent, digest, results, "first")
-        wait_for(lambda: agent.metric("kr_p2p_bytes_received_total") > 20_000_000, 60, "a quarter of the blob is there")
+        wait_for(lambda: agent.metric("kr_p2p_received_bytes_total") > 20_000_000, 60, "a quarter of the blob is there")
         agent.kill()
         thread.join()
         assert not isinstance(results["first"], str), "the pull ended before the kill"
         agent.start()
         cluster.wait_ready([agent])
         assert agent.pull_blob("r/x", digest, timeout=180) == content
-        received = agent.metric("kr_p2p_bytes_received_total")
+        received = agent.metric("kr_p2p_received_bytes_total")
         print(f"  {received / 1e6:.0f} of {len(content) / 1e6:.0f} MB were fetched after the restart", flush=True)
         assert received < len(content) - 10_000_000, "the pieces it had were fetched again"
 

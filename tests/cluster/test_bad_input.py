@@ -174,7 +174,7 @@ def test_two_nodes_with_one_label(kraken):
         impostor.start()
         from kraken_cluster import wait_for
         wait_for(lambda: "refus" in impostor.log_text() or not impostor.alive(), 60, "the stranger is refused")
-        digest = cluster.nodes[0].push_blob("r/x", random_bytes(1000, 1))
+        digest = cluster.nodes[0].push_taggable("r/x", random_bytes(1000, 1))
         assert cluster.nodes[1].put_tag("r/x:t", digest).status == 200
         assert not impostor.alive() or not impostor.is_ready()
 

@@ -15,7 +15,8 @@ def test_push_pull_and_announce_with_one_node_down(kraken):
         digests = [up[i % 2].push_blob("r/x", content) for i, content in enumerate(contents)]
         for i, (content, digest) in enumerate(zip(contents, digests)):
             assert up[(i + 1) % 2].pull_blob("r/x", digest) == content
-            assert up[i % 2].put_tag(f"r/x:t{i}", digest).status == 200
+            put = up[i % 2].put_tag(f"r/x:t{i}", up[i % 2].push_taggable("r/x", content))
+            assert put.status == 200, put
         big = random_bytes(6_000_000, 99)
         digest = up[0].push_blob("r/x", big)
         assert cluster.agents[0].pull_blob("r/x", digest) == big
@@ -57,6 +58,7 @@ def test_two_nodes_down_refuses_writes_and_serves_blobs(kraken):
         cluster.start()
         content = random_bytes(100_000, 1)
         digest = cluster.nodes[0].push_blob("r/x", content)
+        digest = cluster.nodes[0].push_taggable("r/x", content)
         assert cluster.nodes[0].put_tag("r/x:kept", digest).status == 200
         wait_for(lambda: cluster.nodes[0].has_file(digest), 60, "a copy on node0")
         cluster.nodes[1].kill()

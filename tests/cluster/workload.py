@@ -2,7 +2,7 @@
 import threading
 import time
 
-from kraken_cluster import UNREACHABLE, digest_of, random_bytes
+from kraken_cluster import UNREACHABLE, digest_of, image_manifest, random_bytes
 
 
 class Writers:
@@ -52,13 +52,16 @@ class Writers:
                 break
             with self.lock:
                 self.blobs[digest] = content
+            if self._attempt(round_number, lambda node: node.push_taggable("load/x", content)) is None:
+                break
+            manifest = digest_of(image_manifest((digest, len(content)), []))
             tag = f"load/x:t{number}-{round_number % 20}"
             with self.lock:
                 entry = self.tags.setdefault(tag, [None, []])
-                entry[1].append(digest)
+                entry[1].append(manifest)
 
             def put(node):
-                answer = node.put_tag(tag, digest, timeout=20)
+                answer = node.put_tag(tag, manifest, timeout=20)
                 if answer.status in (400, 409, 412):
                     self.failures.append(f"put {tag}: {answer}")
                 return answer.status == 200
@@ -66,7 +69,7 @@ class Writers:
             if self._attempt(round_number, put) is None:
                 break
             with self.lock:
-                entry[0], entry[1] = digest, []
+                entry[0], entry[1] = manifest, []
             now = time.monotonic()
             longest = max(longest, now - last_acknowledged)
             last_acknowledged = now
