@@ -1,7 +1,9 @@
 #include "http/server.h"
 
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -68,6 +70,7 @@ struct Server::Impl {
   }
 
   void stop(Duration drain) {
+    for (std::size_t i = 0; i < loops.size(); ++i) KR_ASSERT(!loops.at(i).is_current());
     const auto deadline = system_clock().monotonic() + drain;
     core.stopping.store(true);
     accepting.stop_and_wait();

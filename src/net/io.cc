@@ -26,6 +26,8 @@ constexpr std::uint64_t kSendfileBytesMax = 1 << 20;    // one call; also the mo
 constexpr std::uint64_t kProbeBytesMax = 4 << 20;       // asked of the page cache at once
 constexpr std::uint64_t kBytesBetweenYields = 4 << 20;  // a fast reader must not keep the loop to itself
 constexpr std::size_t kPageBytes = 4096;
+constexpr Duration kPoolPause = std::chrono::milliseconds(10);
+constexpr int kPoolRefusalsMax = 3000;  // 30 s
 
 MonotonicTime steady_now() { return std::chrono::steady_clock::now().time_since_epoch(); }
 
@@ -288,6 +290,7 @@ Task<void> send_file(Socket& socket, FilePool& pool, int fd, std::uint64_t offse
   const int out = socket.native_handle();
   std::uint64_t probed_until = offset;  // what lies before was in the page cache a moment ago
   std::uint64_t since_yield = 0;
+  int refusals = 0;
   while (length > 0) {
     if (offset >= probed_until) {
       const auto probe = std::min(length, kProbeBytesMax);
@@ -298,7 +301,14 @@ Task<void> send_file(Socket& socket, FilePool& pool, int fd, std::uint64_t offse
       sent = send_once(out, fd, offset, std::min(length, probed_until - offset));
     } else {
       auto job = [out, fd, offset, length]() -> Result<Sent> { return send_once(out, fd, offset, length); };
-      KR_CO_TRY(sent, co_await pool.run(job));
+      auto ran = co_await pool.run(job);
+      if (!ran && ran.error().code == Code::kOverloaded && ++refusals < kPoolRefusalsMax) {
+        // A file that is being sent can wait for its turn; giving up would cut off an answer that has begun.
+        KR_CO_CHECK(co_await sleep_for(kPoolPause));
+        continue;
+      }
+      KR_CO_TRY(sent, std::move(ran));
+      refusals = 0;
     }
     if (sent.at_end) co_return fail(Code::kCorrupt, "the file ends {} bytes early", length);
     if (sent.bytes == 0) {
