@@ -86,7 +86,7 @@ net::Task<> Handlers::announce(http::Exchange& exchange, bool infohash_in_path) 
     co_return co_await refuse(exchange, error);
   }
   if (deps_.forward) {
-    KR_CO_TRY(const bool forwarded, co_await deps_.forward(exchange, parsed->digest));
+    KR_CO_TRY(const bool forwarded, co_await deps_.forward(exchange, parsed->digest, body));
     if (forwarded) co_return Result<>{};
   }
   const bool ours = !exchange.request().headers.first(kOursHeader).empty();
@@ -102,7 +102,7 @@ net::Task<> Handlers::announce_digest(http::Exchange& exchange) {
   auto parsed = parse_digest_announce(body);
   if (!parsed) co_return co_await refuse(exchange, parsed.error());
   if (deps_.forward) {
-    KR_CO_TRY(const bool forwarded, co_await deps_.forward(exchange, parsed->digest));
+    KR_CO_TRY(const bool forwarded, co_await deps_.forward(exchange, parsed->digest, body));
     if (forwarded) co_return Result<>{};
   }
   const auto found = co_await deps_.metainfo->metainfo(parsed->ns, parsed->digest);

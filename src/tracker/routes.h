@@ -64,9 +64,9 @@ struct Deps {
   std::size_t announce_limit = 50;
   Duration announce_interval = std::chrono::seconds(3);
   Policy policy = Policy::kCompleteness;
-  /// Sends an announce that another node must answer there; false: it is ours to answer. Empty: always ours (every node
-  /// is a voter of every shard).
-  std::function<net::Task<bool>(http::Exchange&, Digest)> forward;
+  /// Sends an announce, whose body was read already, to the node that must answer it, and its answer to the client; false:
+  /// it is ours to answer. At most one hop. Empty: always ours (every node is a voter of every shard).
+  std::function<net::Task<bool>(http::Exchange&, Digest, std::string body)> forward;
 };
 
 void add_routes(http::Router& router, Deps deps);

@@ -1,6 +1,8 @@
 #pragma once
 // Blobs in memory whose records stand in a fake metadata, as after a real push: what a manifest refers to is live.
 
+#include <gtest/gtest.h>
+
 #include "src/metadata/client.h"
 #include "tests/unit/src/metadata/fake_port.h"
 #include "tests/unit/src/registry/memory_blobs.h"
