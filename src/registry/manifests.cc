@@ -3,11 +3,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include "http/url.h"
 #include "src/registry/handlers.h"
 
 namespace kraken::registry {
 
 namespace {
+
+constexpr std::size_t kTagsPerPutMax = 16;  // written by one log entry
 
 http::Headers manifest_headers(const Repository& repository, const Digest& digest, std::uint64_t revision) {
   auto headers = base_headers();
@@ -144,10 +147,15 @@ net::Task<> Handlers::put_manifest(http::Exchange& exchange) {
   put.precondition = *precondition;
   if (const auto* tag = std::get_if<TagName>(&*reference)) {
     put.tags.push_back(*tag);
-  } else if (const auto text = request.query("tag"); text) {
-    const auto tag_reference = parse_reference(*text, refusal);
-    if (!tag_reference) co_return co_await send(exchange, std::move(refusal));
-    if (const auto* name = std::get_if<TagName>(&*tag_reference)) put.tags.push_back(*name);
+  } else {
+    for (const auto& [key, text] : http::parse_query(request.query_string)) {
+      if (key != "tag") continue;
+      auto name = TagName::parse(text);
+      if (!name) co_return co_await send(exchange, refuse(400, "TAG_INVALID", name.error().detail));
+      put.tags.push_back(std::move(*name));
+    }
+    if (put.tags.size() > kTagsPerPutMax)
+      co_return co_await send(exchange, refuse(414, "TAG_INVALID", "at most 16 tags in one request"));
   }
 
   auto body = co_await exchange.read_all(kManifestBytesMax);

@@ -28,7 +28,7 @@ TEST_F(ManifestHandlers, APutHandsOverTheBytesAsTheyCame) {
   EXPECT_FALSE(manifests_.last_put->precondition.any());
 }
 
-TEST_F(ManifestHandlers, APutByDigestMayNameATagToo) {
+TEST_F(ManifestHandlers, APutByDigestMayNameTagsToo) {
   const auto digest = Digest::of(kManifest);
   const auto reply = http_->put("/v2/test/alpine/manifests/" + digest.str() + "?tag=v2", kManifest);
   EXPECT_EQ(reply.status, 201);
@@ -36,6 +36,13 @@ TEST_F(ManifestHandlers, APutByDigestMayNameATagToo) {
   EXPECT_EQ(manifests_.last_put->tags.at(0).str(), "v2");
   EXPECT_EQ(http_->put("/v2/test/alpine/manifests/" + digest.str(), kManifest).status, 201);
   EXPECT_TRUE(manifests_.last_put->tags.empty());
+  const auto several = http_->put("/v2/test/alpine/manifests/" + digest.str() + "?tag=a&tag=b&tag=c", kManifest);
+  EXPECT_EQ(several.header("OCI-Tag"), "a, b, c");
+  EXPECT_EQ(manifests_.last_put->tags.size(), 3U);
+  std::string many = "?tag=t0";
+  for (int i = 1; i <= 16; ++i) many += "&tag=t" + std::to_string(i);
+  EXPECT_EQ(http_->put("/v2/test/alpine/manifests/" + digest.str() + many, kManifest).status, 414);
+  EXPECT_EQ(http_->put("/v2/test/alpine/manifests/" + digest.str() + "?tag=..%2Fx", kManifest).status, 400);
 }
 
 TEST_F(ManifestHandlers, AnotherDigestThanThePathsIs400) {
