@@ -123,8 +123,6 @@ int run_agent(const Words& words) {
   const char* signal = wait_for_stop();
   log::info("agent.stopping", "signal={}", signal);
   agent->stop();
-  loops.stop();
-  pool.stop();
   log::info("agent.stopped", "host={}", config.agent.host);
   return kExitOk;
 }

@@ -1,7 +1,9 @@
 #include "src/admin/process.h"
 
+#include <array>
 #include <charconv>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "http/router.h"
@@ -53,12 +55,17 @@ void add_process_routes(http::Router& router, Health health) {
 }
 
 std::uint64_t resident_bytes() {
-  const auto text = file::read_all("/proc/self/statm", 4096);
-  if (!text) return 0;
-  const std::size_t space = text->find(' ');
-  if (space == std::string::npos) return 0;
+  // Not file::read_all: a file of /proc has no size.
+  const auto fd = file::open("/proc/self/statm", O_RDONLY);
+  if (!fd) return 0;
+  std::array<char, 256> buffer{};
+  const auto bytes = file::read_at(fd->get(), buffer, 0);
+  if (!bytes) return 0;
+  const std::string_view text(buffer.data(), *bytes);
+  const std::size_t space = text.find(' ');
+  if (space == std::string_view::npos) return 0;
   std::uint64_t pages = 0;
-  std::from_chars(text->data() + space + 1, text->data() + text->size(), pages);
+  std::from_chars(text.data() + space + 1, text.data() + text.size(), pages);
   return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 

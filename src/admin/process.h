@@ -3,6 +3,7 @@
 // (it can do its work), /health (the same as /livez, under stock's name), /metrics (Prometheus' text format).
 // Threads: handlers run on any loop; the functions given must allow that.
 
+#include <cstdint>
 #include <functional>
 
 #include "src/base/error.h"

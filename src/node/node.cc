@@ -225,8 +225,7 @@ void Node::Impl::stop() {
   if (admin_server_) admin_server_->stop(std::chrono::milliseconds(200));
   if (blobs_) blobs_->stop();
   if (groups_) groups_->stop();
-  if (loops_) loops_->stop();
-  if (pool_) pool_->stop();
+  // The loops and the pool run on until the parts above are gone: their destructors wait for what is on the loops.
   if (store_) {
     if (auto flushed = store_->flush(); !flushed) log::warn("node.flush_failed", "error=\"{}\"", flushed.error().detail);
   }
