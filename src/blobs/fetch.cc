@@ -136,6 +136,7 @@ net::Task<void> Service::Impl::repair(Digest digest) {
   auto self = shared_from_this();
   {
     KR_CO_TRY(auto guard, co_await locks_.acquire(digest, kLockTimeout));
+    store_.doubt(digest);
     auto good = co_await check_local(digest);
     if (good) co_return good;  // another reader's repair was quicker
     if (good.error().code == Code::kCorrupt) {

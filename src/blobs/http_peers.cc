@@ -10,6 +10,7 @@ namespace {
 
 constexpr Duration kDownFor = std::chrono::seconds(1);
 constexpr Duration kPlaceTimeout = std::chrono::minutes(2);  // a sync of what is left of a large file
+constexpr Duration kIdleTimeout = std::chrono::minutes(2);   // of a disk that is behind
 constexpr Duration kFetchTimeout = std::chrono::seconds(40);
 
 class HttpStream final : public Stream {
@@ -57,6 +58,7 @@ net::Task<http::ClientResponse> HttpPeers::ask(std::string label, Ask ask) {
   request.target = std::move(ask.target);
   request.headers = std::move(ask.headers);
   request.timeout = ask.timeout;
+  request.idle_timeout = kIdleTimeout;
   if (ask.body.fd >= 0) {
     request.body = http::FileBody{.fd = ask.body.fd, .offset = 0, .length = ask.body.bytes.value_or(0)};
   } else if (ask.body.reader) {

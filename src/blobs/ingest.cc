@@ -5,6 +5,7 @@
 #include <atomic>
 #include <utility>
 
+#include "src/base/metrics.h"
 #include "src/net/event.h"
 
 namespace kraken::blobs {
@@ -68,6 +69,7 @@ net::Task<std::size_t> fill(std::span<char> into, BodyReader body) {
 net::Task<std::uint64_t> ingest(Ingest to, std::optional<std::uint64_t> length, BodyReader body) {
   const std::size_t buffer_bytes = std::max<std::uint64_t>(1, std::min<std::uint64_t>(to.buffer_bytes, length.value_or(to.buffer_bytes)));
   auto writing = std::make_shared<Writing>(std::move(to));
+  static metrics::Counter& received = metrics::counter("kr_blobs_received_bytes_total", "Of uploads and transfers");
   std::array<Buffer, 2> buffers;
   std::uint64_t appended = 0;
   for (std::size_t turn = 0; !length || appended < *length; turn ^= 1) {
@@ -84,6 +86,7 @@ net::Task<std::uint64_t> ingest(Ingest to, std::optional<std::uint64_t> length, 
     }
     if (*got > 0) KR_CO_CHECK(co_await write(writing, buffer, *got));
     appended += *got;
+    received.add(static_cast<double>(*got));
     if (*got < want) break;
   }
   KR_CO_CHECK(co_await wait(writing));

@@ -95,6 +95,7 @@ Result<std::unique_ptr<Store>> Store::open(Options options) {
                 o.path.string());
   }
   KR_CHECK(store->load_id());
+  if (o.sync) KR_CHECK(file::sync_folder(o.path.has_parent_path() ? o.path.parent_path() : std::filesystem::path(".")));
   KR_CHECK(store->remove_leftovers());
   store->syncer_ = std::make_unique<Syncer>(2);
   return store;
@@ -192,10 +193,7 @@ bool Store::has(const Digest& digest) const { return size_of(digest).has_value()
 Result<> Store::remove(const Digest& digest) {
   const std::filesystem::path path = path_of(digest);
   if (::unlink(path.c_str()) != 0) return fail_errno(errno, fmt::format("remove {}", path.string()));
-  {
-    const std::scoped_lock lock(mutex_);
-    verified_.erase(digest);
-  }
+  doubt(digest);
   return options_.sync ? file::sync_folder(path.parent_path()) : Result<>{};
 }
 
@@ -205,11 +203,13 @@ Result<> Store::set_aside(const Digest& digest) {
   aside += ".damaged";
   if (::rename(path.c_str(), aside.c_str()) != 0) return fail_errno(errno, fmt::format("rename {}", path.string()));
   log::error("blob.damaged", "digest={} kept={}", digest.str(), aside.string());
-  {
-    const std::scoped_lock lock(mutex_);
-    verified_.erase(digest);
-  }
+  doubt(digest);
   return options_.sync ? file::sync_folder(path.parent_path()) : Result<>{};
+}
+
+void Store::doubt(const Digest& digest) {
+  const std::scoped_lock lock(mutex_);
+  verified_.erase(digest);
 }
 
 Result<> Store::list(const std::function<bool(const Digest&, std::uint64_t bytes)>& each) const {

@@ -133,6 +133,9 @@ class Store {
   /// REQUIRES: metainfo is the blob's.
   Result<> verify(const Blob& blob, const MetaInfo& metainfo, std::uint64_t offset, std::uint64_t length);
 
+  /// The next verify reads every piece again: somebody found one damaged.
+  void doubt(const Digest& digest);
+
   /// kDiskFull where `bytes` more would leave less than the reserve, counting what uploads still have to write.
   Result<> check_space(std::uint64_t bytes) const;
   std::uint64_t in_flight_bytes() const { return in_flight_bytes_.load(); }

@@ -1,5 +1,7 @@
 #include "src/blobs/service.h"
 
+#include <fstream>
+
 #include "src/net/scope.h"
 #include "tests/unit/src/blobs/cluster.h"
 
@@ -267,6 +269,48 @@ TEST(Upload, TooManyPiecesAreRefusedBeforeTheyAreSent) {
   const std::uint64_t most = kPiecesMax * 256 * 1024;
   EXPECT_EQ(cluster.run(cluster.service(0).start_upload({.digest = {}, .bytes = most + 1})).error().code, Code::kTooLarge);
 }
+
+#ifndef KRAKEN_SANITIZED
+/// Peak resident bytes since the last call.
+std::size_t peak_resident() {
+  std::ifstream status("/proc/self/status");
+  std::size_t peak = 0;
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) peak = std::stoul(line.substr(6)) * 1024;
+  }
+  std::ofstream("/proc/self/clear_refs") << "5";
+  return peak;
+}
+
+TEST(Upload, OfALargeBlobNeedsNoMoreMemory) {
+  Cluster cluster(2, 2);
+  const auto push = [&](std::size_t megabytes) {
+    const auto left = std::make_shared<std::uint64_t>(static_cast<std::uint64_t>(megabytes) << 20);
+    const BodyReader zeros = [left](std::span<char> into) -> net::Task<std::size_t> {
+      static constexpr auto kRead = [](std::shared_ptr<std::uint64_t> rest, std::span<char> to) -> net::Task<std::size_t> {
+        const std::size_t count = std::min<std::uint64_t>(to.size(), *rest);
+        std::fill_n(to.data(), count, '\0');
+        *rest -= count;
+        co_return count;
+      };
+      return kRead(left, into);
+    };
+    Sha256 sha;
+    const std::string block(1u << 20, '\0');
+    for (std::size_t i = 0; i < megabytes; ++i) sha.update(block);
+    (void)peak_resident();
+    const auto id = cluster.run(cluster.service(0).start_upload({}));
+    EXPECT_TRUE(cluster.run(cluster.service(0).append(*id, 0, *left, zeros)));
+    const auto pushed = cluster.run(cluster.service(0).commit(*id, sha.finish()));
+    EXPECT_TRUE(pushed) << pushed.error().to_string();
+    return peak_resident();
+  };
+  (void)push(20);  // whatever is allocated once
+  const std::size_t small = push(21);
+  const std::size_t large = push(512);
+  EXPECT_LT(large, small + (10u << 20)) << small << " and " << large << " bytes";
+}
+#endif
 
 TEST(Upload, SessionsNameTheirNode) {
   Cluster cluster(3);
