@@ -21,6 +21,7 @@ namespace {
 constexpr std::size_t kFrameFull = std::size_t{1} << 20;  // a payload that has grown to this becomes a frame
 constexpr std::size_t kApplyCopyBytes = std::size_t{8} << 20;
 constexpr std::uint64_t kEntryOverhead = 64;
+constexpr Duration kSettled = std::chrono::seconds(3);  // how long a node must have been there to be given leadership
 constexpr Duration kHousekeepingBusy = std::chrono::milliseconds(50);
 constexpr Duration kHousekeepingIdle = std::chrono::milliseconds(500);
 
@@ -45,7 +46,7 @@ Engine::Engine(NodeOptions options, StateMachine& machine, kv::Store& store, Ide
     : options_(std::move(options)), self_(index_of(options_.members, options_.label)), machine_(machine), store_(store),
       clock_(system_clock()), identity_(std::move(identity)), run_(random_seed()), members_hash_(hash_members(options_.members)),
       local_(std::size_t{options_.shards} + 1), table_(std::move(loaded.table)), pledge_(loaded.pledge),
-      known_(std::move(loaded.peers)), linked_(options_.members.size()), inbound_(options_.members.size()),
+      known_(std::move(loaded.peers)), linked_(options_.members.size()), inbound_(options_.members.size()), up_since_(options_.members.size()),
       groups_(std::size_t{options_.shards} + 1), peer_out_(options_.members.size()),
       clients_(std::size_t{options_.shards} + 1), loop_("raft") {
   timer_ = std::make_unique<boost::asio::steady_timer>(loop_.context());
@@ -292,6 +293,7 @@ void Engine::housekeeping() {
     compact(*group);
     if (group->serving) ++led;
   }
+  rebalance();
   queue.set(static_cast<double>(writer_->queued()));
   apply_queue.set(static_cast<double>(applier_->queued()));
   leaders.set(led);
@@ -303,6 +305,25 @@ void Engine::housekeeping() {
   if (!full) return;
   for (const auto& group : groups_)
     if (group && group->serving) transfer(group->shard, "");
+}
+
+/// Leadership goes back to the voter that the ring prefers, so that it stays spread after failures; slowly, and only to one
+/// that has been there for a while and holds everything that is committed.
+void Engine::rebalance() {
+  int moves = 16;
+  for (const auto& group : groups_) {
+    if (!group || !group->serving || sick_) continue;
+    const raft::ReplicaId preferred = voters_[group->shard.value()].front();
+    const auto member = peer_of(preferred);
+    if (preferred == self_replica_ || !member || !transport_->up_both(*member) || now_ - up_since_[*member] < kSettled) continue;
+    const auto view = group->core.view();
+    for (const raft::Core::Peer& peer : group->core.peers()) {
+      if (peer.id != preferred || !peer.voter || peer.state != raft::Core::Peer::State::kReplicate || peer.match < view.commit) continue;
+      step(*group, raft::in::Transfer{preferred});
+      --moves;
+    }
+    if (moves <= 0) return;
+  }
 }
 
 void Engine::watch_disk() {
@@ -626,6 +647,7 @@ void Engine::peer_up(std::size_t peer) {
   now_ = clock_.monotonic();
   PeerOut& out = peer_out_[peer];
   out.coder.forget();
+  up_since_[peer] = now_;
   log::info("raft.peer_up", "peer={}", options_.members[peer].label);
   pledge_to_founder();
   send_table(peer);

@@ -197,6 +197,7 @@ class Engine {
   void install(Group& group, raft::Output::Install wanted);
   void installed(ShardId shard, const raft::SnapMeta& meta, bool ok);
   void watch_disk();
+  void rebalance();
   void peer_up(std::size_t peer);
   void peer_down(std::size_t peer);
   Result<> frame(std::size_t peer, FrameKind kind, std::string_view payload);
@@ -281,6 +282,7 @@ class Engine {
   std::map<std::string, Incarnation, std::less<>> pledged_;  // founder: who has bound itself
   std::vector<std::optional<Incarnation>> linked_;   // by peer: incarnation behind the connection to it
   std::vector<std::optional<Incarnation>> inbound_;  // and behind the one from it
+  std::vector<MonotonicTime> up_since_;              // of the connection to it
   std::map<raft::ReplicaId, std::size_t> peer_by_replica_;
   raft::ReplicaId self_replica_{};
   std::vector<std::vector<raft::ReplicaId>> voters_;  // by shard, best first
