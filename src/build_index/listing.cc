@@ -120,8 +120,8 @@ net::Task<registry::Page> list_tags(TagStore& tags, Prefix prefix, std::string a
   co_return page;
 }
 
-std::string listing_json(const http::RequestHead& request, const ListRequest& asked, const std::vector<std::string>& names,
-                         const std::string& next) {
+std::string listing_json(const http::RequestHead& request, const ListRequest& asked,
+                         const std::vector<std::string>& names, const std::string& next) {
   std::string out = "{\"Links\":{\"next\":";
   std::string link;
   if (!next.empty())

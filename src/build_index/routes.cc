@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-
 #include <nlohmann/json.hpp>
 
 #include "http/errors.h"
@@ -112,21 +111,26 @@ net::Task<> Handlers::answer_conflict(http::Exchange& exchange, const Preconditi
   return exchange.reply(wanted_absent ? 409 : 412, std::move(headers), winner ? winner->digest.str() : "");
 }
 
-net::Task<> Handlers::answer_put(http::Exchange& exchange, const Precondition& precondition, Result<PutOutcome> outcome) {
+net::Task<> Handlers::answer_put(http::Exchange& exchange, const Precondition& precondition,
+                                 Result<PutOutcome> outcome) {
   if (!outcome) {
     // Stock answers 500 to what is wrong with the manifest, and says where it stood.
     if (outcome.error().code == Code::kInvalidArgument)
       return refuse(exchange, 500, "resolve dependencies: download manifest: " + outcome.error().detail);
     if (outcome.error().code == Code::kNotFound)
-      return refuse(exchange, 500, "resolve dependencies: download manifest: blob not found: " + outcome.error().detail);
+      return refuse(exchange, 500,
+                    "resolve dependencies: download manifest: blob not found: " + outcome.error().detail);
     return refuse(exchange, outcome.error());
   }
   switch (outcome->what) {
     case PutOutcome::What::kReferencesMissing:
-      return refuse(exchange, 500, "cannot upload tag, missing dependency " +
-                                       (outcome->missing.empty() ? std::string() : outcome->missing.front().str()));
-    case PutOutcome::What::kConflict: return answer_conflict(exchange, precondition, outcome->winner);
-    case PutOutcome::What::kStored: break;
+      return refuse(exchange, 500,
+                    "cannot upload tag, missing dependency " +
+                        (outcome->missing.empty() ? std::string() : outcome->missing.front().str()));
+    case PutOutcome::What::kConflict:
+      return answer_conflict(exchange, precondition, outcome->winner);
+    case PutOutcome::What::kStored:
+      break;
   }
   http::Headers headers;
   if (outcome->revision != 0) headers.add(kRevisionHeader, std::to_string(outcome->revision));
@@ -170,7 +174,8 @@ net::Task<> Handlers::list_repository(http::Exchange& exchange) {
   registry::Page page;
   std::string after = asked->offset.substr(offset_from);
   do {
-    KR_CO_TRY(auto more, co_await deps_.tags->tags(*repository, after, std::min(count - page.names.size(), registry::kPageMax)));
+    KR_CO_TRY(auto more,
+              co_await deps_.tags->tags(*repository, after, std::min(count - page.names.size(), registry::kPageMax)));
     page.more = more.more && !more.names.empty();
     if (!more.names.empty()) after = more.names.back();
     std::ranges::move(more.names, std::back_inserter(page.names));
@@ -242,7 +247,8 @@ void add_routes(http::Router& router, Deps deps) {
   using http::Method;
   const auto handlers = std::make_shared<Handlers>(std::move(deps));
   const auto add = [&](Method method, const std::string& pattern, net::Task<> (Handlers::*endpoint)(http::Exchange&)) {
-    router.add(method, pattern, [handlers, endpoint](http::Exchange& exchange) { return ((*handlers).*endpoint)(exchange); });
+    router.add(method, pattern,
+               [handlers, endpoint](http::Exchange& exchange) { return ((*handlers).*endpoint)(exchange); });
   };
   add(Method::kGet, "/tags/<tag>", &Handlers::get_tag);
   // Stock's own HEAD asks the backend alone, but its nginx turns HEAD into GET: that is what clients know.
@@ -259,9 +265,8 @@ void add_routes(http::Router& router, Deps deps) {
 }
 
 void add_health(http::Router& router, std::function<Result<>()> ready) {
-  router.add(http::Method::kGet, "/health", [](http::Exchange& exchange) {
-    return exchange.reply(200, text_headers(), "OK\n");
-  });
+  router.add(http::Method::kGet, "/health",
+             [](http::Exchange& exchange) { return exchange.reply(200, text_headers(), "OK\n"); });
   router.add(http::Method::kGet, "/readiness", [ready = std::move(ready)](http::Exchange& exchange) {
     const auto state = ready ? ready() : Result<>{};
     if (state) return exchange.reply(200, text_headers(), "OK\n");

@@ -1,6 +1,6 @@
 #pragma once
-// The build-index of a node: stock's tag API (facts §1.6) over the replicated metadata. Reads are linearizable, the last
-// acknowledged put wins, and a put may be conditional:
+// The build-index of a node: stock's tag API (facts §1.6) over the replicated metadata. Reads are linearizable, the
+// last acknowledged put wins, and a put may be conditional:
 //   If-Match: "<revision>" or "<digest>"   only if the tag stands there      else 412, body: the digest it stands at
 //   If-None-Match: *                       only if the tag does not exist    else 409, body: the digest it stands at
 // Answers about a tag carry `Kraken-Tag-Revision`. Beyond stock: DELETE /tags/{tag}.
@@ -20,8 +20,8 @@ class TagStore {
   virtual ~TagStore() = default;
   /// Linearizable; nullopt: a linearizable read found none.
   virtual net::Task<std::optional<registry::TagValue>> get(QualifiedTag tag) = 0;
-  /// Points the tag at a manifest that the cluster has, with its references (design §6 "Manifest push"). kNotFound: the
-  /// cluster has no such blob. kInvalidArgument: it is no manifest.
+  /// Points the tag at a manifest that the cluster has, with its references (design §6 "Manifest push").
+  /// kNotFound: the cluster has no such blob. kInvalidArgument: it is no manifest.
   virtual net::Task<registry::PutOutcome> put(QualifiedTag tag, Digest digest, registry::Precondition precondition) = 0;
   virtual net::Task<registry::RemoveOutcome> remove(QualifiedTag tag, registry::Precondition precondition) = 0;
   /// Tags of one repository behind `after`, at most `count`, in order; an empty page where the repository is not known.

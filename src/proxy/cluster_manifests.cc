@@ -138,7 +138,8 @@ net::Task<registry::PutOutcome> ClusterManifests::put(registry::ManifestPut put)
   KR_CO_TRY(auto pushed, co_await metadata::push_manifest(metadata_, std::move(push)));
   outcome.revision = pushed.tag ? pushed.tag->revision : 0;
   switch (pushed.what) {
-    case metadata::ManifestPushed::What::kStored: break;
+    case metadata::ManifestPushed::What::kStored:
+      break;
     case metadata::ManifestPushed::What::kMissing:
       outcome.what = registry::PutOutcome::What::kReferencesMissing;
       outcome.missing = std::move(pushed.missing);

@@ -1,7 +1,6 @@
 #include "src/proxy/prefetch.h"
 
 #include <algorithm>
-
 #include <nlohmann/json.hpp>
 
 #include "http/errors.h"
@@ -15,7 +14,8 @@ constexpr int kIndexDepthMax = 2;  // an index of indexes is as deep as anything
 
 net::Task<> reply(http::Exchange& exchange, int status, const nlohmann::ordered_json& body) {
   http::Headers headers{{"Content-Type", "application/json"}};
-  return exchange.reply(status, std::move(headers), body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  return exchange.reply(status, std::move(headers),
+                        body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 net::Task<> failure(http::Exchange& exchange, int status, const std::string& message, const std::string& trace_id) {

@@ -1,6 +1,6 @@
 #pragma once
-// Stock's prefetch (facts §1.7): {"tag":"<host>/<repository>:<tag>","trace_id":".."} makes sure that the cluster has every
-// blob of an image. What it has already is done at once.
+// Stock's prefetch (facts §1.7): {"tag":"<host>/<repository>:<tag>","trace_id":".."} makes sure that the cluster has
+// every blob of an image. What it has already is done at once.
 
 #include <string>
 

@@ -1,7 +1,6 @@
 #include "src/proxy/routes.h"
 
 #include <memory>
-
 #include <nlohmann/json.hpp>
 
 #include "http/errors.h"
@@ -16,8 +15,8 @@ constexpr std::size_t kNotificationBytesMax = 4u << 20;
 
 http::Headers text_headers() { return {{"Content-Type", "text/plain; charset=utf-8"}}; }
 
-/// Docker registries tell others of pushes. Stock warms its origins' metainfo by it; here a blob's metainfo is committed
-/// with its record, so there is nothing to do but to take the call.
+/// Docker registries tell others of pushes. Stock warms its origins' metainfo by it; here a blob's metainfo is
+/// committed with its record, so there is nothing to do but to take the call.
 net::Task<> notifications(http::Exchange& exchange) {
   KR_CO_TRY(const auto body, co_await exchange.read_all(kNotificationBytesMax));
   const auto json = nlohmann::json::parse(body, nullptr, false);
@@ -37,9 +36,8 @@ void add_routes(http::Router& router, Deps deps) {
 }
 
 void add_health(http::Router& router, std::function<Result<>()> ready) {
-  router.add(http::Method::kGet, "/health", [](http::Exchange& exchange) {
-    return exchange.reply(200, text_headers(), "OK\n");
-  });
+  router.add(http::Method::kGet, "/health",
+             [](http::Exchange& exchange) { return exchange.reply(200, text_headers(), "OK\n"); });
   router.add(http::Method::kGet, "/readiness", [ready = std::move(ready)](http::Exchange& exchange) {
     const auto state = ready ? ready() : Result<>{};
     if (state) return exchange.reply(200, text_headers(), "OK\n");

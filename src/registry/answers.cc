@@ -10,24 +10,35 @@ namespace {
 
 std::string_view code_of(const Error& error, ErrorNames names) {
   switch (error.code) {
-    case Code::kNotFound: return names.not_found;
-    case Code::kInvalidArgument: return names.invalid;
-    case Code::kDigestMismatch: return "DIGEST_INVALID";
-    case Code::kRangeNotSatisfiable: return "BLOB_UPLOAD_INVALID";
-    case Code::kTooLarge: return "SIZE_INVALID";
-    case Code::kOverloaded: return "TOOMANYREQUESTS";
-    case Code::kDenied: return "DENIED";
-    case Code::kUnsupported: return "UNSUPPORTED";
+    case Code::kNotFound:
+      return names.not_found;
+    case Code::kInvalidArgument:
+      return names.invalid;
+    case Code::kDigestMismatch:
+      return "DIGEST_INVALID";
+    case Code::kRangeNotSatisfiable:
+      return "BLOB_UPLOAD_INVALID";
+    case Code::kTooLarge:
+      return "SIZE_INVALID";
+    case Code::kOverloaded:
+      return "TOOMANYREQUESTS";
+    case Code::kDenied:
+      return "DENIED";
+    case Code::kUnsupported:
+      return "UNSUPPORTED";
     case Code::kConflict:
-    case Code::kAlreadyExists: return "CONFLICT";
+    case Code::kAlreadyExists:
+      return "CONFLICT";
     case Code::kUnavailable:
     case Code::kDeadlineExceeded:
     case Code::kOutcomeUnknown:
     case Code::kDiskFull:
     case Code::kNotLeader:
     case Code::kCancelled:
-    case Code::kClosed: return "UNAVAILABLE";
-    default: return "UNKNOWN";
+    case Code::kClosed:
+      return "UNAVAILABLE";
+    default:
+      return "UNKNOWN";
   }
 }
 
@@ -38,10 +49,14 @@ std::string_view advice(Code code) {
     case Code::kNotLeader:
     case Code::kCancelled:
     case Code::kClosed:
-    case Code::kOverloaded: return "; try again, repeating is safe";
-    case Code::kOutcomeUnknown: return "; it may or may not have happened: read it back, or repeat it";
-    case Code::kDiskFull: return "; free space on the named node or push to another one, reads go on";
-    default: return "";
+    case Code::kOverloaded:
+      return "; try again, repeating is safe";
+    case Code::kOutcomeUnknown:
+      return "; it may or may not have happened: read it back, or repeat it";
+    case Code::kDiskFull:
+      return "; free space on the named node or push to another one, reads go on";
+    default:
+      return "";
   }
 }
 

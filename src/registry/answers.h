@@ -1,10 +1,9 @@
 #pragma once
 // OCI's error bodies (distribution-spec "Error Codes") and the small things every answer of the registry has.
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
-
-#include <nlohmann/json_fwd.hpp>
 
 #include "http/exchange.h"
 #include "http/headers.h"

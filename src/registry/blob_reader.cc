@@ -11,7 +11,8 @@ net::Task<std::string> BlobReader::read(Repository repository, Digest digest, st
   auto opened = open(std::move(repository), digest);
   KR_CO_TRY(auto source, co_await std::move(opened));
   if (source->bytes() > bytes_max)
-    co_return fail(Code::kTooLarge, "{} has {} bytes, at most {} are read here", digest.str(), source->bytes(), bytes_max);
+    co_return fail(Code::kTooLarge, "{} has {} bytes, at most {} are read here", digest.str(), source->bytes(),
+                   bytes_max);
   std::string content;
   content.reserve(source->bytes());
   std::string buffer(std::min<std::uint64_t>(source->bytes() + 1, 64 * 1024), '\0');

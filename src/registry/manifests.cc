@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <charconv>
-
 #include <nlohmann/json.hpp>
 
 #include "http/url.h"
@@ -165,8 +164,8 @@ net::Task<> Handlers::put_manifest(http::Exchange& exchange) {
   put.body = std::move(*body);
   put.digest = Digest::of(put.body);
   if (const auto* digest = std::get_if<Digest>(&*reference); digest && *digest != put.digest) {
-    co_return co_await send(exchange, refuse(400, "DIGEST_INVALID", "the path says " + digest->str() + ", the body is " +
-                                                                        put.digest.str()));
+    co_return co_await send(exchange, refuse(400, "DIGEST_INVALID",
+                                             "the path says " + digest->str() + ", the body is " + put.digest.str()));
   }
   auto manifest = Manifest::parse(put.body, media_type_of(request.headers.first("Content-Type")));
   if (!manifest) {

@@ -4,10 +4,11 @@
 // behind the interfaces decides what exists.
 //
 // Threads: handlers run on the loop of their connection, several loops at once; every interface must allow that. The
-// objects behind Interfaces must outlive the server. Each call is awaited in place and has the implementation's deadline.
-// Errors that the handlers tell apart: kNotFound (404), kUnavailable and kOverloaded (503, Retry-After), kDeadlineExceeded
-// (503), kOutcomeUnknown (504), kDiskFull (507), kTooLarge (413), kDigestMismatch (400 DIGEST_INVALID), kConflict (409),
-// kRangeNotSatisfiable (416), kInvalidArgument (400), kUnsupported (405); the rest are 500.
+// objects behind Interfaces must outlive the server. Each call is awaited in place and has the implementation's
+// deadline. Errors that the handlers tell apart: kNotFound (404), kUnavailable and kDeadlineExceeded (503), kOverloaded
+// (429), both with Retry-After, kOutcomeUnknown (504), kDiskFull (507), kTooLarge (413), kDigestMismatch (400
+// DIGEST_INVALID), kConflict (409), kRangeNotSatisfiable (416), kInvalidArgument (400), kUnsupported (405); the rest
+// are 500.
 
 #include <cstdint>
 #include <functional>
@@ -74,9 +75,9 @@ class BlobWriter {
   virtual net::Task<UploadId> start(Repository repository) = 0;
   /// Bytes received so far. kNotFound: no such session here.
   virtual net::Task<std::uint64_t> status(Repository repository, UploadId id) = 0;
-  /// Appends the body at `offset` (nullopt: wherever the session stands), exactly `length` bytes where given, and answers
-  /// the new size. kRangeNotSatisfiable if the session does not stand at `offset`, kConflict if another request is writing
-  /// to it, kInvalidArgument for a body shorter than `length`.
+  /// Appends the body at `offset` (nullopt: wherever the session stands), exactly `length` bytes where given, and
+  /// answers the new size. kRangeNotSatisfiable if the session does not stand at `offset`, kConflict if another request
+  /// is writing to it, kInvalidArgument for a body shorter than `length`.
   virtual net::Task<std::uint64_t> append(Repository repository, UploadId id, std::optional<std::uint64_t> offset,
                                           std::optional<std::uint64_t> length, BodyReader body) = 0;
   /// The whole push of design §6; when it returns, the blob is on a write quorum and its record is committed.
@@ -93,7 +94,8 @@ class BlobWriter {
   virtual net::Task<> forward(http::Exchange& exchange, UploadId id) = 0;
 };
 
-/// What a tag points to. `revision` grows with each change of the tag, from 1; 0 where it is not known (by digest, agents).
+/// What a tag points to. `revision` grows with each change of the tag, from 1; 0 where it is not known (by digest,
+/// agents).
 struct TagValue {
   Digest digest;
   std::uint64_t revision = 0;

@@ -1,5 +1,4 @@
 #include <memory>
-
 #include <nlohmann/json.hpp>
 
 #include "http/router.h"
@@ -21,7 +20,8 @@ net::Task<> version(http::Exchange& exchange) {
 }
 
 net::Task<> pull_only(http::Exchange& exchange) {
-  auto answer = refuse(405, "UNSUPPORTED", "this is an agent, it only serves pulls: push to a node of the cluster (port 15000)");
+  auto answer =
+      refuse(405, "UNSUPPORTED", "this is an agent, it only serves pulls: push to a node of the cluster (port 15000)");
   answer.headers.add("Allow", "GET, HEAD");
   return send(exchange, std::move(answer));
 }
@@ -34,8 +34,10 @@ net::Task<> unknown_path(http::Exchange& exchange) {
     answer.headers.add("Allow", "GET");
     return send(exchange, std::move(answer));
   }
-  if (rest.find("..") != std::string::npos || rest.find('\0') != std::string::npos || rest.find("//") != std::string::npos)
-    return send(exchange, refuse(400, "NAME_INVALID", "the path has a component that no name may have", {{"path", shown(rest)}}));
+  if (rest.find("..") != std::string::npos || rest.find('\0') != std::string::npos ||
+      rest.find("//") != std::string::npos)
+    return send(exchange,
+                refuse(400, "NAME_INVALID", "the path has a component that no name may have", {{"path", shown(rest)}}));
   return send(exchange, refuse(404, "UNSUPPORTED", "no such endpoint; see the OCI distribution specification 1.1",
                                {{"path", shown(rest)}}));
 }
@@ -73,7 +75,8 @@ void add_routes(http::Router& router, Interfaces interfaces, Mode mode) {
   // Lambdas here are no coroutines: they call one and hand its task on, so nothing of theirs is needed later but
   // `handlers`, which the router keeps.
   const auto add = [&](Method method, const std::string& pattern, net::Task<> (Handlers::*endpoint)(http::Exchange&)) {
-    router.add(method, pattern, [handlers, endpoint](http::Exchange& exchange) { return ((*handlers).*endpoint)(exchange); });
+    router.add(method, pattern,
+               [handlers, endpoint](http::Exchange& exchange) { return ((*handlers).*endpoint)(exchange); });
   };
   for (const auto method : {Method::kGet, Method::kHead}) {
     router.add(method, "/v2/", version);

@@ -10,8 +10,8 @@ std::string upload_location(const Repository& repository, const UploadId& id) {
   return "/v2/" + repository.str() + "/blobs/uploads/" + id.str();
 }
 
-/// Where a session stands: 202 after bytes came, 204 to who asks, 416 to who sends the wrong ones. The Range of an empty
-/// session is "0-0", as stock's.
+/// Where a session stands: 202 after bytes came, 204 to who asks, 416 to who sends the wrong ones. The Range of an
+/// empty session is "0-0", as stock's.
 http::Headers upload_headers(const Repository& repository, const UploadId& id, std::uint64_t bytes) {
   auto headers = base_headers();
   headers.add("Location", upload_location(repository, id));
@@ -37,8 +37,8 @@ bool parse_number(std::string_view text, std::uint64_t& number) {
   return ec == std::errc{} && end == text.data() + text.size() && !text.empty();
 }
 
-/// The Content-Range of a chunk: "<first>-<last>", both included (distribution-spec "Pushing a blob in chunks"); "bytes "
-/// in front and "/<total>" behind are let pass. docker sends none.
+/// The Content-Range of a chunk: "<first>-<last>", both included (distribution-spec "Pushing a blob in chunks"); "bytes
+/// " in front and "/<total>" behind are let pass. docker sends none.
 Result<Chunk> parse_chunk(const http::RequestHead& request) {
   Chunk chunk{std::nullopt, request.content_length};
   std::string_view text = request.headers.first("Content-Range");
@@ -66,8 +66,9 @@ BodyReader body_of(http::Exchange& exchange) {
 }
 
 http::Answer upload_unknown(const std::string& id) {
-  return refuse(404, "BLOB_UPLOAD_UNKNOWN",
-                "no upload session " + id + " (its node restarted, or it ended): start again with POST .../blobs/uploads/");
+  return refuse(
+      404, "BLOB_UPLOAD_UNKNOWN",
+      "no upload session " + id + " (its node restarted, or it ended): start again with POST .../blobs/uploads/");
 }
 
 http::Answer digest_missing() {
@@ -82,7 +83,8 @@ net::Task<> Handlers::start_upload(http::Exchange& exchange) {
   const auto repository = parse_name(exchange.param(0), refusal);
   if (!repository) co_return co_await send(exchange, std::move(refusal));
   if (const auto algorithm = request.query("digest-algorithm"); algorithm && *algorithm != "sha256") {
-    co_return co_await send(exchange, refuse(400, "UNSUPPORTED", "digest-algorithm " + *algorithm + ": only sha256 is kept"));
+    co_return co_await send(exchange,
+                            refuse(400, "UNSUPPORTED", "digest-algorithm " + *algorithm + ": only sha256 is kept"));
   }
   if (const auto mount = request.query("mount"); mount) {
     const auto digest = parse_digest(*mount, refusal);
@@ -149,14 +151,16 @@ net::Task<> Handlers::patch_upload(http::Exchange& exchange) {
   const auto chunk = parse_chunk(exchange.request());
   if (!chunk) co_return co_await send(exchange, answer_of(chunk.error(), kUploadErrors));
   auto body = body_of(exchange);
-  const auto bytes = co_await interfaces_.writer->append(*repository, *id, chunk->offset, chunk->length, std::move(body));
+  const auto bytes =
+      co_await interfaces_.writer->append(*repository, *id, chunk->offset, chunk->length, std::move(body));
   if (bytes) co_return co_await exchange.reply(202, upload_headers(*repository, *id, *bytes), "");
   if (bytes.error().code == Code::kNotFound) co_return co_await send(exchange, upload_unknown(id->str()));
   auto answer = answer_of(bytes.error(), kUploadErrors);
   if (bytes.error().code == Code::kRangeNotSatisfiable) {
     const auto status = co_await interfaces_.writer->status(*repository, *id);
     if (status) {
-      for (const auto& line : upload_headers(*repository, *id, *status).all()) answer.headers.set(line.name, line.value);
+      for (const auto& line : upload_headers(*repository, *id, *status).all())
+        answer.headers.set(line.name, line.value);
     }
   }
   co_return co_await send(exchange, std::move(answer));

@@ -1,9 +1,9 @@
 #include "src/tracker/announce.h"
 
-#include <algorithm>
-
 #include <fmt/compile.h>
 #include <fmt/format.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace kraken::tracker {
@@ -29,7 +29,8 @@ Result<PeerInfo> parse_peer(const json& object) {
   auto parsed = PeerInfo::from_json(*peer);
   if (!parsed) return fail(Code::kInvalidArgument, "announce: peer: {}", parsed.error().detail);
   const auto& ip = parsed->ip;
-  if (ip.empty() || ip.size() > kHostBytesMax || !std::ranges::all_of(ip, [](unsigned char c) { return c > ' ' && c < 0x7f && c != '"' && c != '\\'; }))
+  if (ip.empty() || ip.size() > kHostBytesMax ||
+      !std::ranges::all_of(ip, [](unsigned char c) { return c > ' ' && c < 0x7f && c != '"' && c != '\\'; }))
     return fail(Code::kInvalidArgument, "announce: peer.ip must be an address or a host name");
   if (parsed->port == 0) return fail(Code::kInvalidArgument, "announce: peer.port must be 1 to 65535");
   return std::move(*parsed);

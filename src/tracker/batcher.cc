@@ -10,7 +10,8 @@ namespace kraken::tracker {
 namespace {
 
 metrics::Counter& batches(const char* result) {
-  return metrics::counter("kr_tracker_peer_batches_total", "Batches of peers proposed to the log", {{"result", result}});
+  return metrics::counter("kr_tracker_peer_batches_total", "Batches of peers proposed to the log",
+                          {{"result", result}});
 }
 
 }  // namespace
@@ -26,7 +27,8 @@ PeerIndexOptions index_options(const metadata::Shards& shards) {
 
 void PeerFeed::peers_changed(metadata::ShardId, std::span<const metadata::state::NamedPeer> peers, Duration now) {
   for (const auto& peer : peers)
-    index_.committed({peer.infohash, peer.peer_id, peer.row.ip, peer.row.port, peer.row.complete, peer.row.expires - now});
+    index_.committed(
+        {peer.infohash, peer.peer_id, peer.row.ip, peer.row.port, peer.row.complete, peer.row.expires - now});
 }
 
 void PeerFeed::restored(metadata::ShardId shard, const kv::View&) { restored_again(shard); }
@@ -87,8 +89,7 @@ net::Task<> Batcher::send(std::size_t group, std::vector<PeerRecord> batch) {
   metadata::state::PeerBatch command;
   command.records.reserve(batch.size());
   for (const auto& record : batch) {
-    command.records.push_back(
-        {record.infohash, record.peer_id, record.ip, record.port, record.complete, record.ttl});
+    command.records.push_back({record.infohash, record.peer_id, record.ip, record.port, record.complete, record.ttl});
   }
   const auto shard = metadata_.shards().at(static_cast<std::uint32_t>(group));
   const auto done = co_await metadata_.announce(shard, std::move(command));
@@ -97,7 +98,8 @@ net::Task<> Batcher::send(std::size_t group, std::vector<PeerRecord> batch) {
   batches(done ? "committed" : "failed").add();
   if (!done) {
     index_.not_committed(batch);
-    log::debug("tracker.batch_failed", "shard={} records={} error=\"{}\"", shard.value(), batch.size(), done.error().detail);
+    log::debug("tracker.batch_failed", "shard={} records={} error=\"{}\"", shard.value(), batch.size(),
+               done.error().detail);
   }
   co_return Result<>{};
 }
@@ -111,8 +113,8 @@ net::Task<> Batcher::reload(metadata::ShardId shard) {
       co_return Result<>{};
     }
     for (const auto& peer : page->peers) {
-      index_.committed({peer.infohash, peer.peer_id, peer.row.ip, peer.row.port, peer.row.complete,
-                        peer.row.expires - page->now});
+      index_.committed(
+          {peer.infohash, peer.peer_id, peer.row.ip, peer.row.port, peer.row.complete, peer.row.expires - page->now});
     }
     if (!page->more || page->peers.empty()) co_return Result<>{};
     query.after_infohash = page->peers.back().infohash;

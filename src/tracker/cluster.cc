@@ -11,7 +11,8 @@ ClusterHolders::ClusterHolders(Options options, ring::Ring ring, const Addresses
                                std::function<bool(const std::string& label)> healthy, const Clock& clock)
     : options_(options), ring_(std::move(ring)), metadata_(metadata), healthy_(std::move(healthy)), clock_(clock) {
   for (const auto& [label, address] : addresses)
-    peers_.emplace(label, PeerInfo{peer_id_of_address(address.first, address.second), address.first, address.second, true, true});
+    peers_.emplace(
+        label, PeerInfo{peer_id_of_address(address.first, address.second), address.first, address.second, true, true});
 }
 
 std::vector<PeerInfo> ClusterHolders::peers_of(const std::vector<std::string>& labels) const {
@@ -40,9 +41,8 @@ net::Task<std::vector<PeerInfo>> ClusterHolders::holders(Digest digest) {
   const auto record = co_await net::with_deadline(options_.read_deadline, std::move(reading), "holders");
   if (record && record->readable()) {
     for (const auto& label : ring_.order(digest.shard_id())) {
-      const bool holds = std::ranges::any_of(record->row->holders, [&label](const auto& holder) {
-        return holder.label == label && !holder.suspect;
-      });
+      const bool holds = std::ranges::any_of(
+          record->row->holders, [&label](const auto& holder) { return holder.label == label && !holder.suspect; });
       if (holds) known.labels.push_back(label);
     }
   }

@@ -21,8 +21,8 @@ class Service;
 
 namespace kraken::tracker {
 
-/// Holders as this node's replica knows them (no quorum is asked), the healthy ones, in ring order; where it knows none,
-/// the digest's healthy owners. Remembered for `keep`.
+/// Holders as this node's replica knows them (no quorum is asked), the healthy ones, in ring order; where it knows
+/// none, the digest's healthy owners. Remembered for `keep`.
 class ClusterHolders final : public HolderDirectory {
  public:
   struct Options {

@@ -36,12 +36,12 @@ struct PeerIndex::Entry {
   std::string ip;
   std::uint16_t port = 0;
   bool complete = false;
-  bool logged = false;              // the log has exactly this, until logged_until
+  bool logged = false;  // the log has exactly this, until logged_until
   MonotonicTime expires{};
   MonotonicTime first_announce{};
   MonotonicTime last_announce{};
   MonotonicTime logged_until{};
-  MonotonicTime queued_at{};        // 0: not queued
+  MonotonicTime queued_at{};  // 0: not queued
 };
 
 struct PeerIndex::Swarm {
@@ -185,8 +185,7 @@ Handout PeerIndex::announce(const InfoHash& infohash, const Digest& digest, cons
 
   const bool logged = entry.logged && entry.logged_until - now > ttl / 2;
   const bool queued = entry.queued_at != MonotonicTime{} && now - entry.queued_at < options_.commit_wait;
-  if (!logged && !queued &&
-      enqueue(digest, PeerRecord{infohash, peer.peer_id, peer.ip, peer.port, peer.complete, ttl}))
+  if (!logged && !queued && enqueue(digest, PeerRecord{infohash, peer.peer_id, peer.ip, peer.port, peer.complete, ttl}))
     entry.queued_at = now;
 
   handout.asker_age = now - entry.first_announce;

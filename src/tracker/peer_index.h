@@ -1,11 +1,11 @@
 #pragma once
-// Who has or fetches which torrent: infohash -> peers, in memory on every node that may be asked. Announces change it at
-// once; what they say is also queued for the log (`take_batch`), and what the log applied comes back (`committed`), so
-// that a node that restarts knows the seeders that never announce again (consensus §4.1).
+// Who has or fetches which torrent: infohash -> peers, in memory on every node that may be asked. Announces change it
+// at once; what they say is also queued for the log (`take_batch`), and what the log applied comes back (`committed`),
+// so that a node that restarts knows the seeders that never announce again (consensus §4.1).
 //
-// Expiry is by the local clock: a committed record's remaining time is given when it is fed. A seeder counts `seed_ttl`,
-// a leecher `leech_ttl` from its last announce.
-// Bounds    peers_max in memory: when full, an eighth is dropped, the leechers longest silent first, then seeders;
+// Expiry is by the local clock: a committed record's remaining time is given when it is fed. A seeder counts
+// `seed_ttl`, a leecher `leech_ttl` from its last announce. Bounds    peers_max in memory: when full, an eighth is
+// dropped, the leechers longest silent first, then seeders;
 //           pending_max records wait for the log: when full, leechers are not queued, then nothing is.
 // Cost      an announce and its handout are O(k) for k peers handed out.
 // Threads   any: the index is shared by all loops and the apply thread; it is striped by infohash, each stripe behind a
@@ -49,9 +49,9 @@ struct PeerRecord {
 /// A random choice of peers, never the one that asks, and what the policies look at.
 struct Handout {
   std::vector<PeerInfo> peers;
-  std::size_t peers_known = 0;     // without the one that asks; expired ones may still be counted
+  std::size_t peers_known = 0;  // without the one that asks; expired ones may still be counted
   std::size_t complete_known = 0;
-  Duration asker_age{};            // since the asker's first announce of this torrent
+  Duration asker_age{};  // since the asker's first announce of this torrent
 };
 
 class PeerIndex {
@@ -61,12 +61,13 @@ class PeerIndex {
   PeerIndex(const PeerIndex&) = delete;
   PeerIndex& operator=(const PeerIndex&) = delete;
 
-  /// Enters the peer and hands out up to `count` others (none if count is 0). `peer.origin` is not kept: holders come from
-  /// the HolderDirectory. The record is queued for the log unless an identical one is there with more than half its time.
+  /// Enters the peer and hands out up to `count` others (none if count is 0). `peer.origin` is not kept: holders come
+  /// from the HolderDirectory. The record is queued for the log unless an identical one is there with more than half
+  /// its time.
   Handout announce(const InfoHash& infohash, const Digest& digest, const PeerInfo& peer, std::size_t count);
 
-  /// Queued records of one group, together no more than about `bytes_max` in the log; a peer of a torrent is queued once
-  /// however often it announced. Groups are numbered by Options::group_of: the metadata's shards.
+  /// Queued records of one group, together no more than about `bytes_max` in the log; a peer of a torrent is queued
+  /// once however often it announced. Groups are numbered by Options::group_of: the metadata's shards.
   std::vector<PeerRecord> take_batch(std::size_t group, std::size_t bytes_max);
   std::size_t groups() const { return options_.groups; }
   /// Whether anything waits; cheap, for the tick.

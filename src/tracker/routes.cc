@@ -145,8 +145,10 @@ Result<Policy> parse_policy(std::string_view text) {
 
 void add_routes(http::Router& router, Deps deps) {
   const auto handlers = std::make_shared<Handlers>(std::move(deps));
-  const auto add = [&](http::Method method, const std::string& pattern, net::Task<> (Handlers::*endpoint)(http::Exchange&)) {
-    router.add(method, pattern, [handlers, endpoint](http::Exchange& exchange) { return ((*handlers).*endpoint)(exchange); });
+  const auto add = [&](http::Method method, const std::string& pattern,
+                       net::Task<> (Handlers::*endpoint)(http::Exchange&)) {
+    router.add(method, pattern,
+               [handlers, endpoint](http::Exchange& exchange) { return ((*handlers).*endpoint)(exchange); });
   };
   add(http::Method::kGet, "/announce", &Handlers::announce_v1);
   add(http::Method::kPost, "/announce", &Handlers::announce_digest);
@@ -155,9 +157,8 @@ void add_routes(http::Router& router, Deps deps) {
 }
 
 void add_health(http::Router& router, std::function<Result<>()> ready) {
-  router.add(http::Method::kGet, "/health", [](http::Exchange& exchange) {
-    return exchange.reply(200, text_headers(), "OK\n");
-  });
+  router.add(http::Method::kGet, "/health",
+             [](http::Exchange& exchange) { return exchange.reply(200, text_headers(), "OK\n"); });
   router.add(http::Method::kGet, "/readiness", [ready = std::move(ready)](http::Exchange& exchange) {
     const auto state = ready ? ready() : Result<>{};
     if (state) return exchange.reply(200, text_headers(), "OK\n");

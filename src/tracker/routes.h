@@ -3,13 +3,13 @@
 // round trip. Answered from memory, with or without a quorum; the log hears of it with the next tick.
 //
 //   GET  /announce, POST /announce/{infohash}         stock's v1 and v2
-//   POST /announce      {"namespace","digest","peer":{..},"complete"?}  ->  {"peers":[..]|null,"interval":<ns>,"metainfo":{"Info":..}}
-//   GET  /namespace/{ns}/blobs/{digest}/metainfo
+//   POST /announce      {"namespace","digest","peer":{..},"complete"?}  ->
+//   {"peers":[..]|null,"interval":<ns>,"metainfo":{"Info":..}} GET  /namespace/{ns}/blobs/{digest}/metainfo
 //
-// Whoever uses POST /announce or sends `Kraken-Swarm: 1` is one of ours and gets the handout of swarm.md §4.3: one holder
-// first (another one every two seconds, so that a dead one delays nobody for long), then a random choice of peers; none of
-// the holders once a hundred agents are complete and enough are known. Stock's agents get every holder, sorted by policy.
-// Threads: handlers run on any loop. What Deps points to must outlive the server.
+// Whoever uses POST /announce or sends `Kraken-Swarm: 1` is one of ours and gets the handout of swarm.md §4.3: one
+// holder first (another one every two seconds, so that a dead one delays nobody for long), then a random choice of
+// peers; none of the holders once a hundred agents are complete and enough are known. Stock's agents get every holder,
+// sorted by policy. Threads: handlers run on any loop. What Deps points to must outlive the server.
 
 #include <functional>
 #include <memory>
@@ -64,8 +64,8 @@ struct Deps {
   std::size_t announce_limit = 50;
   Duration announce_interval = std::chrono::seconds(3);
   Policy policy = Policy::kCompleteness;
-  /// Sends an announce, whose body was read already, to the node that must answer it, and its answer to the client; false:
-  /// it is ours to answer. At most one hop. Empty: always ours (every node is a voter of every shard).
+  /// Sends an announce, whose body was read already, to the node that must answer it, and its answer to the client;
+  /// false: it is ours to answer. At most one hop. Empty: always ours (every node is a voter of every shard).
   std::function<net::Task<bool>(http::Exchange&, Digest, std::string body)> forward;
 };
 

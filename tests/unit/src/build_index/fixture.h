@@ -28,8 +28,9 @@ class BuildIndexTest : public ::testing::Test {
   }
   static std::string manifest(const Digest& config, const Digest& layer) {
     return R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":)"
-           R"("application/vnd.oci.image.config.v1+json","size":1,"digest":")" + config.str() +
-           R"("},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","size":1,"digest":")" + layer.str() + "\"}]}";
+           R"("application/vnd.oci.image.config.v1+json","size":1,"digest":")" +
+           config.str() + R"("},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","size":1,"digest":")" +
+           layer.str() + "\"}]}";
   }
 
   metadata::test::FakePort port_;

@@ -103,7 +103,8 @@ TEST_F(Tags, WithoutAQuorumNothingIsNotFound) {
 TEST_F(Tags, BadNamesAreRefusedAndNothingIsStored) {
   const auto a = push_image("a");
   const auto before = port_.proposals();
-  for (const std::string tag : {"..%2F..%2Fetc:v1", "a%00b:v1", "Upper:v1", "a:..%2Fx", "a:%00", "a", ":", "a:", "a%252F..%252Fb:v1"}) {
+  for (const std::string tag :
+       {"..%2F..%2Fetc:v1", "a%00b:v1", "Upper:v1", "a:..%2Fx", "a:%00", "a", ":", "a:", "a%252F..%252Fb:v1"}) {
     EXPECT_EQ(http_->put(put_url(tag, a)).status, 400) << tag;
     EXPECT_EQ(http_->get(url(tag)).status, 400) << tag;
   }
@@ -121,14 +122,17 @@ TEST_F(Tags, ADuplicateThatStandsAlreadyWritesNothing) {
   EXPECT_EQ(http_->put(duplicate, "{\"delay\":0}").status, 200);
   EXPECT_EQ(port_.proposals(), before);
   EXPECT_EQ(http_->put(duplicate, "nonsense").status, 400);
-  EXPECT_EQ(http_->post("/internal/duplicate/remotes/tags/a:v1/digest/" + a.str(), "{\"dependencies\":[],\"delay\":0}").status, 200);
+  EXPECT_EQ(http_->post("/internal/duplicate/remotes/tags/a:v1/digest/" + a.str(), "{\"dependencies\":[],\"delay\":0}")
+                .status,
+            200);
 }
 
 class Listings : public Tags {
  protected:
   void SetUp() override {
     const auto a = push_image("a");
-    for (const char* tag : {"test%2Falpine:v1", "test%2Falpine:v2", "test%2Falpine:v3", "test%2Fredis:x", "team%2Fapp:one"})
+    for (const char* tag :
+         {"test%2Falpine:v1", "test%2Falpine:v2", "test%2Falpine:v3", "test%2Fredis:x", "team%2Fapp:one"})
       ASSERT_EQ(http_->put(put_url(tag, a)).status, 200) << tag;
   }
   /// Follows the links; fails the test if a page is larger than the limit.
@@ -149,11 +153,14 @@ class Listings : public Tags {
 TEST_F(Listings, OfARepositoryOfEverythingAndOfAFolder) {
   using Names = std::vector<std::string>;
   const Names alpine{"test/alpine:v1", "test/alpine:v2", "test/alpine:v3"};
-  const auto names = [this](const std::string& target) { return json::parse(http_->get(target).body)["result"].get<Names>(); };
+  const auto names = [this](const std::string& target) {
+    return json::parse(http_->get(target).body)["result"].get<Names>();
+  };
   EXPECT_EQ(names("/list/test%2Falpine%2F_manifests%2Ftags"), alpine);
   EXPECT_EQ(names("/list//test/alpine/_manifests/tags"), alpine);
   EXPECT_EQ(names("/list/test/alpine"), alpine);
-  EXPECT_EQ(names("/list/"), (Names{"team/app:one", "test/alpine:v1", "test/alpine:v2", "test/alpine:v3", "test/redis:x"}));
+  EXPECT_EQ(names("/list/"),
+            (Names{"team/app:one", "test/alpine:v1", "test/alpine:v2", "test/alpine:v3", "test/redis:x"}));
   EXPECT_EQ(names("/list/test"), (Names{"test/alpine:v1", "test/alpine:v2", "test/alpine:v3", "test/redis:x"}));
   EXPECT_EQ(names("/repositories/test%2Falpine/tags"), (Names{"v1", "v2", "v3"}));
 }
@@ -161,7 +168,8 @@ TEST_F(Listings, OfARepositoryOfEverythingAndOfAFolder) {
 TEST_F(Listings, NothingIsNull) {
   const auto reply = http_->get("/list/none%2F_manifests%2Ftags");
   EXPECT_EQ(reply.status, 200);
-  EXPECT_EQ(reply.body, "{\"Links\":{\"next\":\"\",\"self\":\"/list/none%2F_manifests%2Ftags\"},\"size\":0,\"result\":null}\n");
+  EXPECT_EQ(reply.body,
+            "{\"Links\":{\"next\":\"\",\"self\":\"/list/none%2F_manifests%2Ftags\"},\"size\":0,\"result\":null}\n");
 }
 
 TEST_F(Listings, PagesHoldEveryNameOnce) {

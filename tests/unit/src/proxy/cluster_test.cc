@@ -1,7 +1,8 @@
 // Three nodes' proxies over their real blob services: requests that land on another node than the one that began.
 
-#include "src/proxy/cluster_blobs.h"
 #include "tests/unit/src/blobs/cluster.h"
+
+#include "src/proxy/cluster_blobs.h"
 #include "tests/unit/src/proxy/fixture.h"
 
 namespace kraken::proxy::test {
@@ -11,12 +12,16 @@ namespace {
 class LateBlobs final : public registry::BlobReader, public registry::BlobWriter {
  public:
   std::unique_ptr<ClusterBlobs> inner;
-  net::Task<std::uint64_t> stat(Repository repository, Digest digest) override { return inner->stat(std::move(repository), digest); }
+  net::Task<std::uint64_t> stat(Repository repository, Digest digest) override {
+    return inner->stat(std::move(repository), digest);
+  }
   net::Task<std::unique_ptr<registry::BlobSource>> open(Repository repository, Digest digest) override {
     return inner->open(std::move(repository), digest);
   }
   net::Task<UploadId> start(Repository repository) override { return inner->start(std::move(repository)); }
-  net::Task<std::uint64_t> status(Repository repository, UploadId id) override { return inner->status(std::move(repository), id); }
+  net::Task<std::uint64_t> status(Repository repository, UploadId id) override {
+    return inner->status(std::move(repository), id);
+  }
   net::Task<std::uint64_t> append(Repository repository, UploadId id, std::optional<std::uint64_t> offset,
                                   std::optional<std::uint64_t> length, registry::BodyReader body) override {
     return inner->append(std::move(repository), id, offset, length, std::move(body));
@@ -28,7 +33,9 @@ class LateBlobs final : public registry::BlobReader, public registry::BlobWriter
   net::Task<bool> mount(Repository repository, Digest digest, std::optional<Repository> from) override {
     return inner->mount(std::move(repository), digest, std::move(from));
   }
-  net::Task<> remove(Repository repository, Digest digest) override { return inner->remove(std::move(repository), digest); }
+  net::Task<> remove(Repository repository, Digest digest) override {
+    return inner->remove(std::move(repository), digest);
+  }
   bool is_local(UploadId id) const override { return inner->is_local(id); }
   net::Task<> forward(http::Exchange& exchange, UploadId id) override { return inner->forward(exchange, id); }
 };
@@ -76,8 +83,10 @@ TEST_F(ProxyCluster, EveryStepOfAPushMayGoToAnotherNode) {
   const auto begun = http(0).post("/v2/a/blobs/uploads/");
   ASSERT_EQ(begun.status, 202);
   const auto location = begun.header("Location");
-  EXPECT_EQ(http(1).ask_chunked(http::Method::kPatch, location, content.substr(0, 300'000)).header("Range"), "0-299999");
-  EXPECT_EQ(http(2).patch(location, content.substr(300'000), {{"Content-Range", "300000-699999"}}).header("Range"), "0-699999");
+  EXPECT_EQ(http(1).ask_chunked(http::Method::kPatch, location, content.substr(0, 300'000)).header("Range"),
+            "0-299999");
+  EXPECT_EQ(http(2).patch(location, content.substr(300'000), {{"Content-Range", "300000-699999"}}).header("Range"),
+            "0-699999");
   const auto wrong = http(2).patch(location, "x", {{"Content-Range", "5000000-5000000"}});
   EXPECT_EQ(wrong.status, 416);
   EXPECT_EQ(wrong.header("Range"), "0-699999");
@@ -90,7 +99,8 @@ TEST_F(ProxyCluster, EveryStepOfAPushMayGoToAnotherNode) {
     const auto reply = http(node).get("/v2/a/blobs/" + digest.str());
     EXPECT_EQ(reply.status, 200);
     EXPECT_EQ(reply.body, content);
-    EXPECT_EQ(http(node).get("/v2/a/blobs/" + digest.str(), {{"Range", "bytes=299990-300009"}}).body, content.substr(299'990, 20));
+    EXPECT_EQ(http(node).get("/v2/a/blobs/" + digest.str(), {{"Range", "bytes=299990-300009"}}).body,
+              content.substr(299'990, 20));
     EXPECT_EQ(http(node).head("/v2/a/blobs/" + digest.str()).content_length, content.size());
   }
 }
@@ -125,7 +135,8 @@ TEST_F(ProxyCluster, AnImagePushedToOneNodeIsPulledFromTheOthers) {
     ASSERT_EQ(reply.status, 201) << reply.body;
   }
   const auto body = image(media_type::kOciManifest, Digest::of("{}"), Digest::of(layer));
-  const auto pushed = http(1).put("/v2/a/manifests/v1", body, {{"Content-Type", std::string(media_type::kOciManifest)}});
+  const auto pushed =
+      http(1).put("/v2/a/manifests/v1", body, {{"Content-Type", std::string(media_type::kOciManifest)}});
   ASSERT_EQ(pushed.status, 201) << pushed.body;
   EXPECT_EQ(http(2).get("/v2/a/manifests/v1").body, body);
   EXPECT_EQ(http(2).get("/v2/a/blobs/" + Digest::of(layer).str()).body, layer);

@@ -2,7 +2,6 @@
 // The proxy over a fake metadata and blobs in memory, behind a real server.
 
 #include <memory>
-
 #include <nlohmann/json.hpp>
 
 #include "http/router.h"
@@ -21,7 +20,8 @@ inline std::string image(std::string_view media_type, const Digest& config, cons
   body["schemaVersion"] = 2;
   body["mediaType"] = media_type;
   body["config"] = {{"mediaType", "application/vnd.oci.image.config.v1+json"}, {"size", 2}, {"digest", config.str()}};
-  body["layers"] = json::array({{{"mediaType", "application/vnd.oci.image.layer.v1.tar"}, {"size", 5}, {"digest", layer.str()}}});
+  body["layers"] =
+      json::array({{{"mediaType", "application/vnd.oci.image.layer.v1.tar"}, {"size", 5}, {"digest", layer.str()}}});
   return body.dump();
 }
 inline std::string index(std::string_view media_type, const std::vector<Digest>& children) {
@@ -54,8 +54,8 @@ class ProxyTest : public ::testing::Test {
     EXPECT_EQ(reply.status, 201) << reply.body;
     return digest;
   }
-  kraken::test::Reply push_manifest(const std::string& repository, const std::string& reference, const std::string& body,
-                                    std::string_view type, http::Headers headers = {}) {
+  kraken::test::Reply push_manifest(const std::string& repository, const std::string& reference,
+                                    const std::string& body, std::string_view type, http::Headers headers = {}) {
     headers.add("Content-Type", std::string(type));
     return http_->put("/v2/" + repository + "/manifests/" + reference, body, std::move(headers));
   }

@@ -41,12 +41,14 @@ TEST_F(OciWalk, IndexesOfBothKindsNeedTheirChildren) {
   for (const auto type : {media_type::kOciIndex, media_type::kDockerList}) {
     const auto body = index(type, {child});
     EXPECT_EQ(push_manifest("a", "multi", body, type).status, 201);
-    const auto reply = http_->get("/v2/a/manifests/multi", {{"Accept", "application/vnd.docker.distribution.manifest.v2+json"}});
+    const auto reply =
+        http_->get("/v2/a/manifests/multi", {{"Accept", "application/vnd.docker.distribution.manifest.v2+json"}});
     EXPECT_EQ(reply.body, body);
     EXPECT_EQ(reply.header("Content-Type"), type);
   }
   const auto missing = Digest::of("no such child");
-  const auto reply = push_manifest("a", "broken", index(media_type::kOciIndex, {child, missing}), media_type::kOciIndex);
+  const auto reply =
+      push_manifest("a", "broken", index(media_type::kOciIndex, {child, missing}), media_type::kOciIndex);
   EXPECT_EQ(reply.status, 400);
   const auto errors = json::parse(reply.body)["errors"];
   ASSERT_EQ(errors.size(), 1U);
@@ -128,7 +130,8 @@ TEST_F(OciWalk, ADeletedTagLeavesTheManifestADeletedManifestTakesItsTags) {
   EXPECT_EQ(http_->get("/v2/a/manifests/" + digest.str()).status, 404);
   EXPECT_EQ(http_->remove("/v2/a/manifests/" + digest.str()).status, 404);
   EXPECT_EQ(http_->get("/v2/a/blobs/" + Digest::of("layer x").str()).status, 200);
-  EXPECT_EQ(http_->head("/v2/a/manifests/" + push_image("a", "v1", "x").str()).status, 200) << "and may be pushed again";
+  EXPECT_EQ(http_->head("/v2/a/manifests/" + push_image("a", "v1", "x").str()).status, 200)
+      << "and may be pushed again";
 }
 
 TEST_F(OciWalk, WithoutAQuorumNothingIsNotFound) {

@@ -6,7 +6,8 @@ namespace {
 class PrefetchCalls : public ProxyTest {
  protected:
   kraken::test::Reply prefetch(const std::string& tag, const char* version = "v1") {
-    return http_->post(std::string("/proxy/") + version + "/registry/prefetch", json{{"tag", tag}, {"trace_id", "t1"}}.dump());
+    return http_->post(std::string("/proxy/") + version + "/registry/prefetch",
+                       json{{"tag", tag}, {"trace_id", "t1"}}.dump());
   }
 };
 
@@ -24,7 +25,9 @@ TEST_F(PrefetchCalls, WhatTheClusterHasIsDoneAtOnce) {
 
 TEST_F(PrefetchCalls, ADeeperRepositoryAndAnIndexToo) {
   const auto child = push_image("team/group/app", "amd64", "x");
-  EXPECT_EQ(push_manifest("team/group/app", "multi", index(media_type::kOciIndex, {child}), media_type::kOciIndex).status, 201);
+  EXPECT_EQ(
+      push_manifest("team/group/app", "multi", index(media_type::kOciIndex, {child}), media_type::kOciIndex).status,
+      201);
   EXPECT_EQ(prefetch("host/team/group/app:multi").status, 200);
 }
 

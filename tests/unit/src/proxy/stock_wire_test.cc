@@ -1,15 +1,18 @@
-#include "tests/unit/src/proxy/fixture.h"
 #include "tests/unit/src/registry/stock_wire.h"
+
+#include "tests/unit/src/proxy/fixture.h"
 
 namespace kraken::proxy::test {
 namespace {
 
-/// What differs by design is not compared: where an upload's Location points (ours is relative, with an id of ours), the
-/// texts of errors, HEAD's Content-Length of them, the catalog's media type, and what stock's nginx keeps from its proxy.
+/// What differs by design is not compared: where an upload's Location points (ours is relative, with an id of ours),
+/// the texts of errors, HEAD's Content-Length of them, the catalog's media type, and what stock's nginx keeps from its
+/// proxy.
 class StockWire : public ProxyTest {
  protected:
   void expect_headers(const kraken::test::Reply& reply, const kraken::test::Recorded& recorded) {
-    for (const char* name : {"Content-Type", "Content-Length", "Docker-Content-Digest", "Docker-Distribution-Api-Version", "Etag"})
+    for (const char* name :
+         {"Content-Type", "Content-Length", "Docker-Content-Digest", "Docker-Distribution-Api-Version", "Etag"})
       EXPECT_EQ(reply.header(name), recorded.reply_headers.get(name).value_or("")) << recorded.number << " " << name;
   }
 };
@@ -17,10 +20,12 @@ class StockWire : public ProxyTest {
 TEST_F(StockWire, PullsAreAnsweredAsStockDoes) {
   std::string manifest;
   for (const auto& recorded : kraken::test::recorded_with("proxy")) {
-    if (recorded.method == http::Method::kGet && recorded.target == "/v2/test/alpine/manifests/v1") manifest = recorded.reply_body;
+    if (recorded.method == http::Method::kGet && recorded.target == "/v2/test/alpine/manifests/v1")
+      manifest = recorded.reply_body;
   }
   const auto executor = http_->loops().at(0).executor();
-  for (const auto& reference : Manifest::parse(manifest, "")->references) blobs_.push_record(executor, reference.digest);
+  for (const auto& reference : Manifest::parse(manifest, "")->references)
+    blobs_.push_record(executor, reference.digest);
   for (const char* tag : {"v1", "v2", "v3"})
     ASSERT_EQ(push_manifest("test/alpine", tag, manifest, media_type::kDockerManifest).status, 201);
   int compared = 0;
@@ -40,7 +45,8 @@ TEST_F(StockWire, PullsAreAnsweredAsStockDoes) {
 }
 
 TEST_F(StockWire, SkopeosPushIsAnsweredStepByStep) {
-  // As in exchanges 148 to 158: a HEAD that misses, an upload begun, one chunk without Content-Range, a PUT without a body.
+  // As in exchanges 148 to 158: a HEAD that misses, an upload begun, one chunk without Content-Range, a PUT without a
+  // body.
   const auto push = [this](const std::string& content) {
     const auto digest = Digest::of(content);
     EXPECT_EQ(http_->head("/v2/team/app/blobs/" + digest.str()).status, 404);

@@ -40,9 +40,10 @@ TEST_F(Blobs, ARangeIsAnsweredWith206AndOnlyItsBytes) {
     const char* body;
     const char* content_range;
   };
-  for (const auto& row : {Row{"bytes=2-5", 206, "2345", "bytes 2-5/10"}, Row{"bytes=7-", 206, "789", "bytes 7-9/10"},
-                          Row{"bytes=-3", 206, "789", "bytes 7-9/10"}, Row{"bytes=0-99", 206, "0123456789", "bytes 0-9/10"},
-                          Row{"lines=1-2", 200, "0123456789", ""}}) {
+  for (const auto& row :
+       {Row{"bytes=2-5", 206, "2345", "bytes 2-5/10"}, Row{"bytes=7-", 206, "789", "bytes 7-9/10"},
+        Row{"bytes=-3", 206, "789", "bytes 7-9/10"}, Row{"bytes=0-99", 206, "0123456789", "bytes 0-9/10"},
+        Row{"lines=1-2", 200, "0123456789", ""}}) {
     const auto reply = http_->get(url(digest), {{"Range", row.range}});
     EXPECT_EQ(reply.status, row.status) << row.range;
     EXPECT_EQ(reply.body, row.body) << row.range;

@@ -2,7 +2,6 @@
 // The registry's handlers over blobs in memory and manifests that do what a test says, behind a real server.
 
 #include <memory>
-
 #include <nlohmann/json.hpp>
 
 #include "http/router.h"

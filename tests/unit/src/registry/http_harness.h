@@ -1,10 +1,10 @@
 #pragma once
 // A real server on a free port of loopback, and a client that asks it and waits. For tests of handlers.
 
+#include <gtest/gtest.h>
+
 #include <string>
 #include <utility>
-
-#include <gtest/gtest.h>
 
 #include "http/client.h"
 #include "http/errors.h"
@@ -67,8 +67,12 @@ class HttpHarness {
     request.body = http::BodySource{[left](std::span<char> into) { return take(left, into); }, std::nullopt};
     return run(std::move(request));
   }
-  Reply get(std::string target, http::Headers headers = {}) { return ask(http::Method::kGet, std::move(target), std::move(headers)); }
-  Reply head(std::string target, http::Headers headers = {}) { return ask(http::Method::kHead, std::move(target), std::move(headers)); }
+  Reply get(std::string target, http::Headers headers = {}) {
+    return ask(http::Method::kGet, std::move(target), std::move(headers));
+  }
+  Reply head(std::string target, http::Headers headers = {}) {
+    return ask(http::Method::kHead, std::move(target), std::move(headers));
+  }
   Reply put(std::string target, std::string body = "", http::Headers headers = {}) {
     return ask(http::Method::kPut, std::move(target), std::move(headers), std::move(body));
   }
@@ -78,7 +82,9 @@ class HttpHarness {
   Reply patch(std::string target, std::string body, http::Headers headers = {}) {
     return ask(http::Method::kPatch, std::move(target), std::move(headers), std::move(body));
   }
-  Reply remove(std::string target, http::Headers headers = {}) { return ask(http::Method::kDelete, std::move(target), std::move(headers)); }
+  Reply remove(std::string target, http::Headers headers = {}) {
+    return ask(http::Method::kDelete, std::move(target), std::move(headers));
+  }
 
  private:
   static http::Answer write_error(const http::RequestHead& head, const Error& error) {

@@ -96,7 +96,8 @@ TEST_F(ManifestHandlers, ALostCompareAndSwapIs412WithTheWinner) {
 TEST_F(ManifestHandlers, ConditionsAreARevisionOrADigest) {
   EXPECT_EQ(http_->put("/v2/a/manifests/v1", kManifest, {{"If-Match", "\"17\""}}).status, 201);
   EXPECT_EQ(manifests_.last_put->precondition.revision, 17U);
-  EXPECT_EQ(http_->put("/v2/a/manifests/v1", kManifest, {{"If-Match", "\"" + Digest::of("x").str() + "\""}}).status, 201);
+  EXPECT_EQ(http_->put("/v2/a/manifests/v1", kManifest, {{"If-Match", "\"" + Digest::of("x").str() + "\""}}).status,
+            201);
   EXPECT_EQ(manifests_.last_put->precondition.digest, Digest::of("x"));
   EXPECT_EQ(http_->put("/v2/a/manifests/v1", kManifest, {{"If-Match", "\"abc\""}}).status, 400);
   EXPECT_EQ(http_->put("/v2/a/manifests/v1", kManifest, {{"If-None-Match", "\"17\""}}).status, 400);

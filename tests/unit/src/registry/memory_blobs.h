@@ -1,6 +1,8 @@
 #pragma once
-// Blobs and upload sessions in memory, for tests of whoever serves or needs them. `on_commit` runs when a blob is pushed.
-// Threads: any; one lock.
+// Blobs and upload sessions in memory, for tests of whoever serves or needs them. `on_commit` runs when a blob is
+// pushed. Threads: any; one lock.
+
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -8,8 +10,6 @@
 #include <map>
 #include <mutex>
 #include <string>
-
-#include <unistd.h>
 
 #include "src/registry/registry.h"
 
@@ -50,10 +50,10 @@ class MemoryBlobs : public BlobReader, public BlobWriter {
   explicit MemoryBlobs(OnCommit on_commit = {}) : on_commit_(std::move(on_commit)) {}
 
   // What tests set and look at.
-  std::optional<Error> fails;           // the next call of anything
-  std::size_t step = SIZE_MAX;          // bytes a source gives at a time
-  std::size_t fail_after = SIZE_MAX;    // of a source
-  bool elsewhere = false;               // sessions are another node's
+  std::optional<Error> fails;         // the next call of anything
+  std::size_t step = SIZE_MAX;        // bytes a source gives at a time
+  std::size_t fail_after = SIZE_MAX;  // of a source
+  bool elsewhere = false;             // sessions are another node's
   std::optional<Error> forward_error;
   std::size_t size() const { return blobs_.size(); }
   std::size_t sessions() const { return sessions_.size(); }
@@ -163,7 +163,7 @@ class ScriptedManifests final : public Manifests, public Tags {
   std::map<std::string, ManifestContent> contents;  // by tag or digest text
   PutOutcome put_outcome;
   RemoveOutcome remove_outcome;
-  std::vector<std::string> names;                   // of list and catalog
+  std::vector<std::string> names;  // of list and catalog
   std::optional<Error> fails;
   std::optional<ManifestPut> last_put;
   Precondition last_precondition;
@@ -198,7 +198,9 @@ class ScriptedManifests final : public Manifests, public Tags {
     }
     co_return page;
   }
-  net::Task<Page> catalog(std::string after, std::size_t count) override { return list(Repository(), std::move(after), count); }
+  net::Task<Page> catalog(std::string after, std::size_t count) override {
+    return list(Repository(), std::move(after), count);
+  }
 };
 
 }  // namespace kraken::registry::test

@@ -12,9 +12,8 @@ namespace kraken::registry::test {
 class RecordedBlobs final : public MemoryBlobs {
  public:
   explicit RecordedBlobs(metadata::Client& metadata)
-      : MemoryBlobs([&metadata](Digest digest, std::string content) {
-          return record(metadata, digest, content.size());
-        }),
+      : MemoryBlobs(
+            [&metadata](Digest digest, std::string content) { return record(metadata, digest, content.size()); }),
         metadata_(metadata) {}
 
   /// Pushes it, bytes and record.
@@ -24,7 +23,9 @@ class RecordedBlobs final : public MemoryBlobs {
     return digest;
   }
   /// The record alone, for blobs whose bytes nobody asks for.
-  void push_record(net::Executor executor, Digest digest) { EXPECT_TRUE(net::block_on(executor, record(metadata_, digest, 1))); }
+  void push_record(net::Executor executor, Digest digest) {
+    EXPECT_TRUE(net::block_on(executor, record(metadata_, digest, 1)));
+  }
 
   static net::Task<> record(metadata::Client& metadata, Digest digest, std::uint64_t bytes) {
     const auto mark = metadata.new_mark();

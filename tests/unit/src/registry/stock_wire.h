@@ -1,12 +1,11 @@
 #pragma once
-// The exchanges that were recorded from stock Kraken (tests/golden/stock_wire.json), to be replayed against our servers:
-// same status, same headers that a client reads, same body.
+// The exchanges that were recorded from stock Kraken (tests/golden/stock_wire.json), to be replayed against our
+// servers: same status, same headers that a client reads, same body.
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "tests/unit/src/registry/http_harness.h"
 
@@ -32,7 +31,9 @@ inline std::vector<Recorded> recorded_with(const std::string& role) {
     for (const auto& line : lines) headers.add(line[0], line[1]);
     return headers;
   };
-  const auto text_of = [](const nlohmann::json& body) { return body.is_string() ? body.get<std::string>() : std::string(); };
+  const auto text_of = [](const nlohmann::json& body) {
+    return body.is_string() ? body.get<std::string>() : std::string();
+  };
   std::vector<Recorded> found;
   std::size_t number = 0;
   for (const auto& exchange : json["http"]) {
@@ -61,7 +62,8 @@ inline std::vector<Recorded> recorded_with(const std::string& role) {
 /// `body`: what is expected instead of the recorded body, where ours differs by design.
 inline void expect_as_recorded(HttpHarness& http, const Recorded& recorded, const std::string& body) {
   const auto reply = http.ask(recorded.method, recorded.target, recorded.headers, recorded.body);
-  const std::string what = std::to_string(recorded.number) + " " + std::string(http::name_of(recorded.method)) + " " + recorded.target;
+  const std::string what =
+      std::to_string(recorded.number) + " " + std::string(http::name_of(recorded.method)) + " " + recorded.target;
   EXPECT_EQ(reply.status, recorded.status) << what;
   EXPECT_EQ(reply.body, body) << what;
   EXPECT_EQ(reply.header("Content-Type"), recorded.reply_headers.get("Content-Type").value_or("")) << what;

@@ -87,7 +87,8 @@ TEST_F(Uploads, WrongBytesAreRefusedAndNothingIsStored) {
 
 TEST_F(Uploads, AMissingOrMalformedDigestIs400) {
   const auto location = begin();
-  for (const auto& query : std::vector<std::string>{"", "?digest=", "?digest=sha256:12", "?digest=md5:" + hex('a'), "?digest=..%2F..%2Fetc"}) {
+  for (const auto& query : std::vector<std::string>{"", "?digest=", "?digest=sha256:12", "?digest=md5:" + hex('a'),
+                                                    "?digest=..%2F..%2Fetc"}) {
     const auto reply = http_->put(location + query, "content");
     EXPECT_EQ(reply.status, 400) << query;
     EXPECT_EQ(code_of(reply), "DIGEST_INVALID") << query;
@@ -101,7 +102,8 @@ TEST_F(Uploads, AMountOfWhatIsThereIs201AndOfWhatIsNotAPlainUpload) {
     EXPECT_EQ(reply.status, 201) << from;
     EXPECT_EQ(reply.header("Location"), "/v2/test/alpine/blobs/" + digest.str());
   }
-  const auto reply = http_->post("/v2/test/alpine/blobs/uploads/?mount=" + Digest::of("absent").str() + "&from=test/other");
+  const auto reply =
+      http_->post("/v2/test/alpine/blobs/uploads/?mount=" + Digest::of("absent").str() + "&from=test/other");
   EXPECT_EQ(reply.status, 202);
   EXPECT_FALSE(reply.header("Docker-Upload-Uuid").empty());
 }

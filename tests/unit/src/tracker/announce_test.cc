@@ -1,6 +1,7 @@
 #include "src/tracker/announce.h"
 
 #include <gtest/gtest.h>
+
 #include <nlohmann/json.hpp>
 
 #include "tests/unit/src/tracker/fixture.h"
@@ -50,8 +51,16 @@ TEST(ParseAnnounce, EachFaultHasItsOwnError) {
       {"ip", [](json& body) { body["peer"]["ip"] = std::string(300, 'a'); }},
       {"digest", [](json& body) { body["digest"] = "sha256:12"; }},
       {"digest", [](json& body) { body["digest"] = 5; }},
-      {"name", [](json& body) { body["digest"] = nullptr; body["name"] = "xyz"; }},
-      {"digest", [](json& body) { body.erase("digest"); body.erase("name"); }},
+      {"name",
+       [](json& body) {
+         body["digest"] = nullptr;
+         body["name"] = "xyz";
+       }},
+      {"digest",
+       [](json& body) {
+         body.erase("digest");
+         body.erase("name");
+       }},
       {"info_hash", [](json& body) { body["info_hash"] = "abc"; }},
   };
   for (const auto& row : rows) {

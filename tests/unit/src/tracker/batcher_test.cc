@@ -22,14 +22,18 @@ struct TrackerNode {
 class Everybody final : public metadata::state::Observer {
  public:
   std::vector<PeerFeed*> feeds;
-  void peers_changed(metadata::ShardId shard, std::span<const metadata::state::NamedPeer> peers, Duration now) override {
+  void peers_changed(metadata::ShardId shard, std::span<const metadata::state::NamedPeer> peers,
+                     Duration now) override {
     for (auto* feed : feeds) feed->peers_changed(shard, peers, now);
   }
 };
 
 class Batches : public ::testing::Test {
  protected:
-  ~Batches() override { loop_.stop(); loop_.join(); }
+  ~Batches() override {
+    loop_.stop();
+    loop_.join();
+  }
   void tick(TrackerNode& node) { EXPECT_TRUE(net::block_on(loop_.executor(), node.batcher.tick_and_wait())); }
 
   ManualClock clock_;

@@ -17,10 +17,14 @@ class Holders : public ::testing::Test {
       addresses["node" + std::to_string(i)] = {host, 15001};
     }
     ring_ = ring::Ring::make(members).value();
-    holders_ = std::make_unique<ClusterHolders>(ClusterHolders::Options{}, ring_, addresses, metadata_,
-                                                [this](const std::string& label) { return !down_.contains(label); }, clock_);
+    holders_ = std::make_unique<ClusterHolders>(
+        ClusterHolders::Options{}, ring_, addresses, metadata_,
+        [this](const std::string& label) { return !down_.contains(label); }, clock_);
   }
-  ~Holders() override { loop_.stop(); loop_.join(); }
+  ~Holders() override {
+    loop_.stop();
+    loop_.join();
+  }
 
   void record(std::vector<std::string> labels) {
     const auto mark = metadata_.new_mark();
@@ -46,7 +50,9 @@ class Holders : public ::testing::Test {
     return found;
   }
   template <class T>
-  Result<T> run(net::Task<T> task) { return net::block_on(loop_.executor(), std::move(task)); }
+  Result<T> run(net::Task<T> task) {
+    return net::block_on(loop_.executor(), std::move(task));
+  }
 
   net::Loop loop_;
   ManualClock clock_;

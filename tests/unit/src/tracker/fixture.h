@@ -3,7 +3,6 @@
 
 #include <map>
 #include <memory>
-
 #include <nlohmann/json.hpp>
 
 #include "http/router.h"
@@ -24,7 +23,8 @@ inline PeerInfo peer_of(int number, bool complete = false) {
   PeerId::Raw raw{};
   raw[0] = static_cast<std::uint8_t>(number);
   raw[1] = static_cast<std::uint8_t>(number >> 8);
-  return {PeerId(raw), "10.0." + std::to_string(number / 256) + "." + std::to_string(number % 256), 16001, false, complete};
+  return {PeerId(raw), "10.0." + std::to_string(number / 256) + "." + std::to_string(number % 256), 16001, false,
+          complete};
 }
 
 class FakeDirectory final : public HolderDirectory {

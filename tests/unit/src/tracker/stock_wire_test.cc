@@ -1,4 +1,5 @@
 #include "tests/unit/src/registry/stock_wire.h"
+
 #include "tests/unit/src/tracker/fixture.h"
 
 namespace kraken::tracker::test {
@@ -22,7 +23,8 @@ class StockWire : public TrackerTest {
 TEST_F(StockWire, EachRecordedExchangeIsAnsweredAsStockDoes) {
   metainfo_.add(kraken::test::recorded_blob(10));
   for (const auto& exchange : kraken::test::recorded_with("proxy")) {
-    if (exchange.method == http::Method::kPut && exchange.target == "/v2/team/app/manifests/one") metainfo_.add(exchange.body);
+    if (exchange.method == http::Method::kPut && exchange.target == "/v2/team/app/manifests/one")
+      metainfo_.add(exchange.body);
   }
   const auto recorded = kraken::test::recorded_with("tracker");
   ASSERT_EQ(recorded.size(), 14U);
