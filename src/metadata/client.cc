@@ -43,9 +43,12 @@ net::Task<state::Outcome> Client::propose_to(ShardId shard, state::Command comma
 
 net::Task<state::Outcome> Client::propose(state::Command command) {
   ShardId shard;
-  if (const Digest* digest = state::sharded_by_digest(command)) shard = shards_.of(*digest);
-  else if (const Repository* repository = state::sharded_by_repository(command)) shard = shards_.of(*repository);
-  else co_return fail(Code::kInternal, "{}: no shard was named", state::name(command));
+  if (const Digest* digest = state::sharded_by_digest(command))
+    shard = shards_.of(*digest);
+  else if (const Repository* repository = state::sharded_by_repository(command))
+    shard = shards_.of(*repository);
+  else
+    co_return fail(Code::kInternal, "{}: no shard was named", state::name(command));
   auto outcome = co_await propose_to(shard, std::move(command));
   co_return outcome;
 }
@@ -74,8 +77,10 @@ net::Task<TagFound> Client::get_tag(Repository repository, TagName tag, Read rea
   state::GetTag question{std::move(repository), std::move(tag)};
   KR_CO_TRY(auto answer, co_await ask(shard, std::move(question), read));
   TagFound found;
-  if (answer.row && answer.row->tombstone) found.tombstone = true;
-  else found.row = std::move(answer.row);
+  if (answer.row && answer.row->tombstone)
+    found.tombstone = true;
+  else
+    found.row = std::move(answer.row);
   co_return found;
 }
 
@@ -128,8 +133,10 @@ net::Task<ManifestFound> Client::get_manifest(Repository repository, Digest mani
   state::GetManifest question{std::move(repository), manifest};
   KR_CO_TRY(auto answer, co_await ask(shard, std::move(question), read));
   ManifestFound found;
-  if (answer.row && answer.row->tombstone) found.tombstone = true;
-  else found.row = std::move(answer.row);
+  if (answer.row && answer.row->tombstone)
+    found.tombstone = true;
+  else
+    found.row = std::move(answer.row);
   co_return found;
 }
 

@@ -5,7 +5,8 @@
 // changed, try again), kOutcomeUnknown (a write may have happened: read), and those named at each call. A lost
 // compare-and-swap is no error but a value, since the winner comes with it.
 // Pushing a manifest or putting a tag is one function of its own: manifest_push.h.
-// Threads: any loop; the object is immutable but for its random numbers. Must outlive its calls; the Port must outlive it.
+// Threads: any loop; the object is immutable but for its random numbers. Must outlive its calls; the Port must outlive
+// it.
 
 #include <functional>
 #include <optional>
@@ -97,8 +98,8 @@ class Client {
 
   // ---- blobs
   net::Task<BlobFound> get_blob(Digest digest, bool with_metainfo = false, Read read = Read::kLinearizable);
-  /// HEAD and mount: the record, made live again if it was condemned; it holds for one grace. kNotFound where there is no
-  /// record, or only one that is still arriving.
+  /// HEAD and mount: the record, made live again if it was condemned; it holds for one grace. kNotFound where there is
+  /// no record, or only one that is still arriving.
   net::Task<BlobRow> touch(Digest digest);
   /// From a replica where it is there, which is right for ever, else by a linearizable read. kNotFound.
   net::Task<MetaInfo> get_metainfo(Digest digest);

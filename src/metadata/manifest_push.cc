@@ -21,11 +21,10 @@ struct Tagged {
   Duration now{};  // of the repository's shard
 };
 
-// If the repository has the manifest, naming it is one entry. If not, that entry's time makes the push id: a read's could
-// be hours old where the shard is quiet.
+// If the repository has the manifest, naming it is one entry. If not, that entry's time makes the push id: a read's
+// could be hours old where the shard is quiet.
 net::Task<Tagged> tag_what_is_there(Client& client, ManifestPush push) {
-  state::Retag command{push.repository, push.tags, push.manifest, push.expect, push.tasks,
-                       push.media_type.empty()};
+  state::Retag command{push.repository, push.tags, push.manifest, push.expect, push.tasks, push.media_type.empty()};
   KR_CO_TRY(auto outcome, co_await client.propose(std::move(command)));
   Tagged tagged;
   tagged.now = outcome.now;
@@ -66,7 +65,8 @@ net::Task<std::vector<Digest>> add_refs(Client& client, std::vector<Digest> dige
       const Code code = known ? outcome.error().code : Code::kUnavailable;
       co_return fail(code, "reference to {}: {}", digests[i].str(), outcome.error().detail);
     }
-    if (outcome->refusal == Refusal::kNoRecord || outcome->refusal == Refusal::kWrongState) missing.push_back(digests[i]);
+    if (outcome->refusal == Refusal::kNoRecord || outcome->refusal == Refusal::kWrongState)
+      missing.push_back(digests[i]);
     else if (!outcome->done())
       co_return std::unexpected(state::error_of(*outcome, "reference to " + digests[i].str()));
   }

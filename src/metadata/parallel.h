@@ -2,12 +2,11 @@
 // Several tasks at once on the caller's loop, at most `width` at a time; ends when all have. Internal to the folder.
 // Cancelling the caller lets the tasks that run come to their own deadlines and starts no further ones.
 
+#include <algorithm>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
-
-#include <algorithm>
 #include <exception>
 #include <memory>
 #include <utility>
@@ -63,7 +62,7 @@ boost::asio::awaitable<std::vector<Result<T>>> parallel(std::vector<net::Task<T>
       asio::co_spawn(executor, detail::parallel_worker<T>(all), [all, executor, done](std::exception_ptr exception) {
         if (exception && !all->exception) all->exception = exception;
         if (--all->running > 0) return;
-        asio::post(executor, [done] { std::move(*done)(); });
+        asio::post(executor, [done] { std::move (*done)(); });
       });
     }
   };

@@ -1,8 +1,10 @@
 #pragma once
 // What the metadata's client needs of replication: propose to a shard, and read from one. Implemented over
-// consensus/group (group_port.h), and by a fake that is one state machine in memory (tests/unit/src/metadata/fake_port.h).
+// consensus/group (group_port.h), and by a fake that is one state machine in memory
+// (tests/unit/src/metadata/fake_port.h).
 //
-// propose  may be applied though it failed (kOutcomeUnknown), also much later; never twice. The answer is what apply gave.
+// propose  may be applied though it failed (kOutcomeUnknown), also much later; never twice. The answer is what apply
+// gave.
 //          kUnavailable, kOverloaded, kDeadlineExceeded: not applied, try again.
 // query    kLinearizable sees every write that was acknowledged before it began, on any node; kLocal is whatever some
 //          replica has applied, and needs no quorum.

@@ -1,7 +1,7 @@
 #pragma once
-// One command being applied: reads rows, checks the command's preconditions, and only then writes. Internal to the folder.
-// apply_blob.cc has the commands of the digest's shard, apply_repository.cc those of the repository's, apply_task.cc tasks
-// and peers. Threads: one owner, for the length of one apply.
+// One command being applied: reads rows, checks the command's preconditions, and only then writes. Internal to the
+// folder. apply_blob.cc has the commands of the digest's shard, apply_repository.cc those of the repository's,
+// apply_task.cc tasks and peers. Threads: one owner, for the length of one apply.
 
 #include <optional>
 #include <string>

@@ -7,8 +7,10 @@
 namespace kraken::metadata::state {
 
 void unreadable(kv::Family family, std::string_view key, const Error& error) {
-  log::error("metadata.row_unreadable", "family={} key={} error=\"{}\" advice=\"move this node's metadata folder aside "
-             "and let it join again; the other nodes have the data\"", kv::name(family), to_hex(key), error.to_string());
+  log::error("metadata.row_unreadable",
+             "family={} key={} error=\"{}\" advice=\"move this node's metadata folder aside "
+             "and let it join again; the other nodes have the data\"",
+             kv::name(family), to_hex(key), error.to_string());
   std::_Exit(70);
 }
 
@@ -17,10 +19,12 @@ Outcome Applier::run(const Command& command, std::size_t command_bytes) {
   out_.index = at_.index;
   out_.now = at_.now;
   const auto* repository = sharded_by_repository(command);
-  if (repository != nullptr && repository->str().empty()) malformed("no repository");
+  if (repository != nullptr && repository->str().empty())
+    malformed("no repository");
   else if (std::holds_alternative<PeerBatch>(command) && command_bytes > kPeerBatchBytesMax)
     malformed(fmt::format("a peer batch of {} bytes", command_bytes));
-  else std::visit([this](const auto& c) { on(c); }, command);
+  else
+    std::visit([this](const auto& c) { on(c); }, command);
   return std::move(out_);
 }
 

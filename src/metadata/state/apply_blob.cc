@@ -1,5 +1,5 @@
-// The commands of the digest's shard: lifecycle §2, first table. Each handler checks every precondition before its first
-// write, since an overlay has no way back.
+// The commands of the digest's shard: lifecycle §2, first table. Each handler checks every precondition before its
+// first write, since an overlay has no way back.
 
 #include <algorithm>
 
@@ -99,8 +99,7 @@ void Applier::on(const Commit& command) {
     row.emplace();
     row->generation = command.generation;
   }
-  if (rules_.commit_needs_generation && row->generation != command.generation)
-    return refuse(Refusal::kWrongGeneration);
+  if (rules_.commit_needs_generation && row->generation != command.generation) return refuse(Refusal::kWrongGeneration);
   if (row->state == BlobState::kCondemned) return refuse(Refusal::kWrongState);
   for (const Holder& holder : command.holders) add_holder(*row, holder);
   if (row->holders.size() > kHoldersMax) return malformed("too many holders");
@@ -187,12 +186,13 @@ void Applier::on(const RemoveRef& command) {
   // The rule switched off: every push's reference of this manifest goes.
   std::vector<RefName> names;
   const keys::Range range = keys::refs(at_.shard, command.digest);
-  const auto scanned = rows_.scan(Family::kRef, range.from, range.to, false, [&](std::string_view key, std::string_view) {
-    const auto parts = keys::parse_ref(key);
-    if (parts && parts->name.repository == command.ref.repository && parts->name.manifest == command.ref.manifest)
-      names.push_back(parts->name);
-    return true;
-  });
+  const auto scanned =
+      rows_.scan(Family::kRef, range.from, range.to, false, [&](std::string_view key, std::string_view) {
+        const auto parts = keys::parse_ref(key);
+        if (parts && parts->name.repository == command.ref.repository && parts->name.manifest == command.ref.manifest)
+          names.push_back(parts->name);
+        return true;
+      });
   if (!scanned) unreadable(Family::kRef, range.from, scanned.error());
   for (const RefName& name : names) remove_ref(command.digest, name);
 }

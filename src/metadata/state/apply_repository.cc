@@ -24,10 +24,14 @@ std::optional<TagRow> Applier::live_tag(const Repository& repository, const TagN
 
 bool Applier::meets(const Expectation& expect, const std::optional<TagRow>& row) const {
   switch (expect.kind) {
-    case Expectation::Kind::kAny: return true;
-    case Expectation::Kind::kAbsent: return !row;
-    case Expectation::Kind::kRevision: return row && row->revision == expect.revision;
-    case Expectation::Kind::kDigest: return row && row->digest == expect.digest;
+    case Expectation::Kind::kAny:
+      return true;
+    case Expectation::Kind::kAbsent:
+      return !row;
+    case Expectation::Kind::kRevision:
+      return row && row->revision == expect.revision;
+    case Expectation::Kind::kDigest:
+      return row && row->digest == expect.digest;
   }
   return false;
 }
@@ -162,11 +166,11 @@ void Applier::on(const DeleteManifest& command) {
   if (command.only_untagged && any(Family::kTag, naming)) return refuse(Refusal::kTagged);
 
   std::vector<TagName> tags;
-  const auto scanned = rows_.scan(Family::kTag, naming.from, naming.to, false,
-                                  [&tags](std::string_view tag_key, std::string_view) {
-                                    if (auto parts = keys::parse_tag_by_manifest(tag_key)) tags.push_back(parts->tag);
-                                    return true;
-                                  });
+  const auto scanned =
+      rows_.scan(Family::kTag, naming.from, naming.to, false, [&tags](std::string_view tag_key, std::string_view) {
+        if (auto parts = keys::parse_tag_by_manifest(tag_key)) tags.push_back(parts->tag);
+        return true;
+      });
   if (!scanned) unreadable(Family::kTag, naming.from, scanned.error());
   for (const TagName& tag : tags) {
     const auto tag_row = live_tag(command.repository, tag);

@@ -110,8 +110,10 @@ void Applier::on(const PeerBatch& command) {
   for (const PeerRecord& record : command.records) {
     const std::string key = keys::peer(at_.shard, record.infohash, record.peer_id);
     const PeerRow row{record.ip, record.port, record.complete, at_.now + record.lasts};
-    if (record.lasts == Duration::zero()) rows_.erase(Family::kPeer, key);
-    else rows_.put(Family::kPeer, key, encode(row));
+    if (record.lasts == Duration::zero())
+      rows_.erase(Family::kPeer, key);
+    else
+      rows_.put(Family::kPeer, key, encode(row));
     peers_.push_back({record.infohash, record.peer_id, row});
   }
   sweep_peers(2 * command.records.size() + kSweepRows);

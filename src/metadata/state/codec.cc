@@ -15,37 +15,47 @@ bool valid(Refusal refusal) { return refusal <= Refusal::kNoTombstone; }
 
 void Get::get(Duration& value) {
   const Duration read(in_.i64());
-  if (read < Duration::zero() || read > kDurationMax) in_.reject();
-  else value = read;
+  if (read < Duration::zero() || read > kDurationMax)
+    in_.reject();
+  else
+    value = read;
 }
 
 void Get::get(Digest& value) {
   const std::string_view raw = in_.raw(32);
   if (!in_.ok()) return;
-  if (auto parsed = Digest::from_raw(raw)) value = *parsed;
-  else in_.reject();
+  if (auto parsed = Digest::from_raw(raw))
+    value = *parsed;
+  else
+    in_.reject();
 }
 
 void Get::get(StoreId& value) {
   const std::string_view raw = in_.raw(16);
   if (!in_.ok()) return;
-  if (auto parsed = StoreId::from_raw(raw)) value = *parsed;
-  else in_.reject();
+  if (auto parsed = StoreId::from_raw(raw))
+    value = *parsed;
+  else
+    in_.reject();
 }
 
 // Empty where a struct has no repository or tag (a task of a blob).
 void Get::get(Repository& value) {
   const std::string_view text = in_.bytes();
   if (!in_.ok() || text.empty()) return;
-  if (auto parsed = Repository::parse(text)) value = *std::move(parsed);
-  else in_.reject();
+  if (auto parsed = Repository::parse(text))
+    value = *std::move(parsed);
+  else
+    in_.reject();
 }
 
 void Get::get(TagName& value) {
   const std::string_view text = in_.bytes();
   if (!in_.ok() || text.empty()) return;
-  if (auto parsed = TagName::parse(text)) value = *std::move(parsed);
-  else in_.reject();
+  if (auto parsed = TagName::parse(text))
+    value = *std::move(parsed);
+  else
+    in_.reject();
 }
 
 }  // namespace kraken::metadata::state::codec

@@ -1,9 +1,9 @@
 #pragma once
-// How the structs of this folder become bytes: one list of fields per struct, used in both directions, so that encoder and
-// decoder cannot part ways. Internal to the folder; the formats are in docs/formats/metadata.md.
+// How the structs of this folder become bytes: one list of fields per struct, used in both directions, so that encoder
+// and decoder cannot part ways. Internal to the folder; the formats are in docs/formats/metadata.md.
 //
-// integers big-endian; times and durations 64-bit nanoseconds, never negative; digests, ids and push ids raw; strings and
-// names with a 32-bit length; lists with a 32-bit count; optionals with a byte 0 or 1; enums one byte, checked.
+// integers big-endian; times and durations 64-bit nanoseconds, never negative; digests, ids and push ids raw; strings
+// and names with a 32-bit length; lists with a 32-bit count; optionals with a byte 0 or 1; enums one byte, checked.
 // Threads: pure functions.
 
 #include <array>
@@ -102,7 +102,8 @@ auto fields(Is<FinishTask> auto& s) { return std::tie(s.task, s.revision); }
 auto fields(Is<PostponeTask> auto& s) { return std::tie(s.task, s.revision, s.delay, s.error); }
 
 auto fields(Is<Outcome> auto& s) {
-  return std::tie(s.refusal, s.detail, s.index, s.now, s.blob, s.metainfo_differs, s.tag, s.task_key, s.task, s.removed);
+  return std::tie(s.refusal, s.detail, s.index, s.now, s.blob, s.metainfo_differs, s.tag, s.task_key, s.task,
+                  s.removed);
 }
 
 // ---- queries and answers
@@ -183,12 +184,18 @@ class Put {
 /// The least bytes that an item of a list takes, so that a false count cannot reserve memory.
 template <class T>
 constexpr std::size_t least_bytes() {
-  if constexpr (std::same_as<T, Digest>) return 32;
-  else if constexpr (std::same_as<T, StoreId>) return 16;
-  else if constexpr (std::same_as<T, std::uint32_t>) return 4;
-  else if constexpr (std::same_as<T, std::string> || std::same_as<T, TagName> || std::same_as<T, Repository>) return 4;
-  else if constexpr (std::same_as<T, PeerRecord> || std::same_as<T, NamedPeer>) return 50;
-  else return 16;
+  if constexpr (std::same_as<T, Digest>)
+    return 32;
+  else if constexpr (std::same_as<T, StoreId>)
+    return 16;
+  else if constexpr (std::same_as<T, std::uint32_t>)
+    return 4;
+  else if constexpr (std::same_as<T, std::string> || std::same_as<T, TagName> || std::same_as<T, Repository>)
+    return 4;
+  else if constexpr (std::same_as<T, PeerRecord> || std::same_as<T, NamedPeer>)
+    return 50;
+  else
+    return 16;
 }
 
 /// After the first bad field the reader is rejected and every further field keeps its default.
@@ -210,20 +217,26 @@ class Get {
   void get(Bytes20<Tag>& value) {
     const std::string_view raw = in_.raw(20);
     if (!in_.ok()) return;
-    if (auto parsed = Bytes20<Tag>::from_raw(raw)) value = *parsed;
-    else in_.reject();
+    if (auto parsed = Bytes20<Tag>::from_raw(raw))
+      value = *parsed;
+    else
+      in_.reject();
   }
   template <Enum E>
   void get(E& value) {
     const E read = static_cast<E>(in_.u8());
     if (!in_.ok()) return;
-    if (valid(read)) value = read;
-    else in_.reject();
+    if (valid(read))
+      value = read;
+    else
+      in_.reject();
   }
   template <class T>
   void get(std::optional<T>& value) {
-    if (in_.boolean()) get(value.emplace());
-    else value.reset();
+    if (in_.boolean())
+      get(value.emplace());
+    else
+      value.reset();
   }
   template <class T>
   void get(std::vector<T>& values) {

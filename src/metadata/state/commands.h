@@ -1,6 +1,6 @@
 #pragma once
-// The commands of the metadata's state machine: what a proposal carries. One struct each; the table of preconditions and
-// effects is lifecycle §2 (docs/architecture: "life of a blob"), checked in apply.cc and nowhere else.
+// The commands of the metadata's state machine: what a proposal carries. One struct each; the table of preconditions
+// and effects is lifecycle §2 (docs/architecture: "life of a blob"), checked in apply.cc and nowhere else.
 //
 // Encoded as version, type, fields (docs/formats/metadata.md). Decoding is total. Durations in commands are lengths of
 // replicated time, so that every replica computes the same; no command carries a clock's reading.
@@ -45,11 +45,11 @@ struct Commit {
   Digest digest;
   PushId push;
   std::uint64_t generation = 0;
-  std::vector<Holder> holders;           // at least one
-  MetaInfo metainfo;                     // its digest must be `digest`; the record's own wins if it has one
-  std::uint32_t owners = 0;              // how many stores ought to hold it; fewer holders: a copy task
-  std::optional<std::string> write_back; // namespace; a write-back task if set
-  Duration mark_for = kMarkTime;         // the mark's fresh deadline
+  std::vector<Holder> holders;            // at least one
+  MetaInfo metainfo;                      // its digest must be `digest`; the record's own wins if it has one
+  std::uint32_t owners = 0;               // how many stores ought to hold it; fewer holders: a copy task
+  std::optional<std::string> write_back;  // namespace; a write-back task if set
+  Duration mark_for = kMarkTime;          // the mark's fresh deadline
   friend bool operator==(const Commit&, const Commit&) = default;
 };
 
@@ -119,11 +119,13 @@ struct Leave {
   Digest digest;
   StoreId store;
   std::uint64_t generation = 0;
-  std::vector<StoreId> owners;  // the stores of the digest's owners now; empty: unknown, and then only a backend lets it go
+  std::vector<StoreId>
+      owners;  // the stores of the digest's owners now; empty: unknown, and then only a backend lets it go
   friend bool operator==(const Leave&, const Leave&) = default;
 };
 
-/// The store is gone for good (the proposer knows from group 0). The last holder without a backend stays named: Suspect.
+/// The store is gone for good (the proposer knows from group 0). The last holder without a backend stays named:
+/// Suspect.
 struct Lost {
   Digest digest;
   StoreId store;
@@ -167,29 +169,29 @@ struct TagTasks {
   friend bool operator==(const TagTasks&, const TagTasks&) = default;
 };
 
-/// Step two of a manifest push: the row, the tags if there are any, the tasks. An opaque one leaves a manifest's row as it
-/// is and only names it. Refused kPushIdLimit after the push id.
+/// Step two of a manifest push: the row, the tags if there are any, the tasks. An opaque one leaves a manifest's row as
+/// it is and only names it. Refused kPushIdLimit after the push id.
 struct PutManifest {
   Repository repository;
   Digest manifest;
   PushId push;
-  std::string media_type;           // "": a tag of build-index to a blob that is no manifest
+  std::string media_type;  // "": a tag of build-index to a blob that is no manifest
   std::uint64_t size = 0;
-  std::vector<Digest> references;   // what AddRef was done for, without the manifest itself
+  std::vector<Digest> references;  // what AddRef was done for, without the manifest itself
   std::optional<Digest> subject;
-  std::vector<TagName> tags;        // all are written, or nothing is; at most kTagsMax
-  Expectation expect;               // of the first tag
-  TagTasks tasks;                   // of each tag
+  std::vector<TagName> tags;  // all are written, or nothing is; at most kTagsMax
+  Expectation expect;         // of the first tag
+  TagTasks tasks;             // of each tag
   friend bool operator==(const PutManifest&, const PutManifest&) = default;
 };
 
-/// Names a manifest that the repository already has. A row that is opaque has no references to hold a manifest's layers,
-/// so it will do only where `opaque` is set.
+/// Names a manifest that the repository already has. A row that is opaque has no references to hold a manifest's
+/// layers, so it will do only where `opaque` is set.
 struct Retag {
   Repository repository;
   std::vector<TagName> tags;  // at least one
   Digest manifest;
-  Expectation expect;         // of the first tag
+  Expectation expect;  // of the first tag
   TagTasks tasks;
   bool opaque = false;
   friend bool operator==(const Retag&, const Retag&) = default;
@@ -215,9 +217,9 @@ struct DeleteTag {
 /// The backend's delete was confirmed, one claim's time ago: the tombstone goes.
 struct ClearTombstone {
   Repository repository;
-  std::optional<TagName> tag;      // exactly one of the two
+  std::optional<TagName> tag;  // exactly one of the two
   std::optional<Digest> manifest;
-  std::uint64_t revision = 0;      // of the tombstone
+  std::uint64_t revision = 0;  // of the tombstone
   friend bool operator==(const ClearTombstone&, const ClearTombstone&) = default;
 };
 
@@ -276,10 +278,9 @@ struct PostponeTask {
   friend bool operator==(const PostponeTask&, const PostponeTask&) = default;
 };
 
-using Command =
-    std::variant<Arrive, Commit, Renew, Expire, AddRef, RemoveRef, Verified, Condemn, Delete, DeleteBlob, Enter, Leave,
-                 Lost, Suspect, Backed, PutManifest, Retag, DeleteManifest, DeleteTag, ClearTombstone, Tick, PeerBatch,
-                 AddTask, ClaimTask, FinishTask, PostponeTask>;
+using Command = std::variant<Arrive, Commit, Renew, Expire, AddRef, RemoveRef, Verified, Condemn, Delete, DeleteBlob,
+                             Enter, Leave, Lost, Suspect, Backed, PutManifest, Retag, DeleteManifest, DeleteTag,
+                             ClearTombstone, Tick, PeerBatch, AddTask, ClaimTask, FinishTask, PostponeTask>;
 
 /// "put_manifest"; for logs, metrics and `kraken inspect`.
 std::string_view name(const Command& command);
@@ -287,8 +288,8 @@ std::string encode(const Command& command);
 /// kCorrupt for malformed bytes, kUnsupported for a version or type that is not known.
 Result<Command> decode_command(std::string_view bytes);
 
-/// What decides the shard: the digest of a command of the digest's shard, else the repository of one of the repository's
-/// shard, else neither.
+/// What decides the shard: the digest of a command of the digest's shard, else the repository of one of the
+/// repository's shard, else neither.
 const Digest* sharded_by_digest(const Command& command);
 const Repository* sharded_by_repository(const Command& command);
 

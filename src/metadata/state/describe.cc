@@ -13,16 +13,16 @@ namespace {
 
 using kv::Family;
 
-std::string seconds(Duration time) {
-  return fmt::format("{:.3f}s", std::chrono::duration<double>(time).count());
-}
+std::string seconds(Duration time) { return fmt::format("{:.3f}s", std::chrono::duration<double>(time).count()); }
 
 // What a stranger may have chosen does not reach a terminal as it is.
 std::string quoted(std::string_view text) {
   std::string out = "\"";
   for (const char c : text.substr(0, 300)) {
-    if (c >= ' ' && c <= '~' && c != '"' && c != '\\') out += c;
-    else out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    if (c >= ' ' && c <= '~' && c != '"' && c != '\\')
+      out += c;
+    else
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
   }
   return out + '"';
 }
@@ -37,7 +37,8 @@ std::string list(const std::vector<Digest>& digests) {
 std::string line(const BlobRow& row) {
   std::vector<std::string> holders;
   for (const Holder& holder : row.holders)
-    holders.push_back(fmt::format("{}@{}{}", holder.store.str(), quoted(holder.label), holder.suspect ? "(suspect)" : ""));
+    holders.push_back(
+        fmt::format("{}@{}{}", holder.store.str(), quoted(holder.label), holder.suspect ? "(suspect)" : ""));
   std::string text = fmt::format("state={} size={} generation={} holders=[{}]", name(row.state), row.size,
                                  row.generation, fmt::join(holders, " "));
   for (const std::string& backend : row.backends) text += " backend=" + quoted(backend);
@@ -53,9 +54,9 @@ std::string line(const TagRow& row) {
 }
 
 std::string line(const ManifestRow& row) {
-  std::string text = fmt::format("media_type={} size={} push={} revision={} time={} references={}",
-                                 quoted(row.media_type), row.size, row.push.str(), row.revision, seconds(row.time),
-                                 list(row.references));
+  std::string text =
+      fmt::format("media_type={} size={} push={} revision={} time={} references={}", quoted(row.media_type), row.size,
+                  row.push.str(), row.revision, seconds(row.time), list(row.references));
   if (row.subject) text += " subject=" + row.subject->str();
   if (row.tombstone) text += " tombstone";
   return text;
@@ -130,15 +131,23 @@ std::string row_key(Family family, std::string_view key) {
 
 std::string row_value(Family family, std::string_view value) {
   switch (family) {
-    case Family::kTag: return value_line<TagRow>(value);
-    case Family::kManifest: return value_line<ManifestRow>(value);
-    case Family::kBlob: return value_line<BlobRow>(value);
-    case Family::kMetainfo: return value_line<MetainfoRow>(value);
-    case Family::kRef: return value_line<RefRow>(value);
-    case Family::kTask: return value_line<TaskRow>(value);
-    case Family::kPeer: return value_line<PeerRow>(value);
+    case Family::kTag:
+      return value_line<TagRow>(value);
+    case Family::kManifest:
+      return value_line<ManifestRow>(value);
+    case Family::kBlob:
+      return value_line<BlobRow>(value);
+    case Family::kMetainfo:
+      return value_line<MetainfoRow>(value);
+    case Family::kRef:
+      return value_line<RefRow>(value);
+    case Family::kTask:
+      return value_line<TaskRow>(value);
+    case Family::kPeer:
+      return value_line<PeerRow>(value);
     case Family::kRaft:
-    case Family::kSession: break;
+    case Family::kSession:
+      break;
   }
   return to_hex(value.substr(0, 64));
 }
@@ -146,9 +155,9 @@ std::string row_value(Family family, std::string_view value) {
 }  // namespace
 
 Described describe(kv::Family family, std::string_view key, std::string_view value) {
-  const std::string front =
-      key.size() < 2 ? fmt::format("{}", kv::name(family))
-                     : fmt::format("{} shard={}", kv::name(family), kv::shard_of_key(key).value());
+  const std::string front = key.size() < 2
+                                ? fmt::format("{}", kv::name(family))
+                                : fmt::format("{} shard={}", kv::name(family), kv::shard_of_key(key).value());
   const std::uint8_t kind = key.size() > 2 ? static_cast<std::uint8_t>(key[2]) : 0;
   if (kind == keys::kRows) {
     if (const std::string text = row_key(family, key); !text.empty())
@@ -156,8 +165,9 @@ Described describe(kv::Family family, std::string_view key, std::string_view val
   }
   if (kind == keys::kSecond && family == Family::kTag) {
     if (const auto parts = keys::parse_tag_by_manifest(key))
-      return {fmt::format("{} {}@{} is named {}", front, parts->repository.str(), parts->manifest.str(), parts->tag.str()),
-              value.empty() ? "" : to_hex(value.substr(0, 64))};
+      return {
+          fmt::format("{} {}@{} is named {}", front, parts->repository.str(), parts->manifest.str(), parts->tag.str()),
+          value.empty() ? "" : to_hex(value.substr(0, 64))};
   }
   if (kind == keys::kSecond && family == Family::kBlob) {
     if (const auto parts = keys::parse_mark(key))

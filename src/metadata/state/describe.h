@@ -1,6 +1,6 @@
 #pragma once
-// Keys and values of the metadata's families as lines for people (`kraken inspect`). Total: bytes that do not decode are
-// shown as hex with the error. Threads: pure functions.
+// Keys and values of the metadata's families as lines for people (`kraken inspect`). Total: bytes that do not decode
+// are shown as hex with the error. Threads: pure functions.
 
 #include <string>
 #include <string_view>

@@ -3,7 +3,8 @@
 // (shard, kind, fields); each begins with the shard and a byte for the kind of row, of which 00 is the group layer's.
 //
 //   tag       [shard:2][01][repository][00][tag]                                     -> TagRow
-//             [shard:2][02][repository][00][manifest:32][tag]                        -> (empty) which tags name a manifest
+//             [shard:2][02][repository][00][manifest:32][tag]                        -> (empty) which tags name a
+//             manifest
 //   manifest  [shard:2][01][repository][00][manifest:32]                             -> ManifestRow
 //   blob      [shard:2][01][digest:32]                                               -> BlobRow
 //             [shard:2][02][digest:32][push:16]                                      -> MarkRow
@@ -11,7 +12,8 @@
 //   ref       [shard:2][01][digest:32][repository][00][manifest:32][push:16]         -> RefRow
 //   task      [shard:2][01][due:8][index:8][ordinal:4]                               -> TaskRow
 //   peer      [shard:2][01][infohash:20][peer id:20]                                 -> PeerRow
-//             [shard:2][02]                                                          -> where the sweep of expired peers is
+//             [shard:2][02]                                                          -> where the sweep of expired
+//             peers is
 //
 // A repository's name has no 00, so the order of its rows is that of the names. `push` is its time (8) and random (8).
 // Threads: pure functions.

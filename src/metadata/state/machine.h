@@ -1,10 +1,11 @@
 #pragma once
-// The metadata's state machine: apply a command, answer a query. Pure: the same entries give the same rows and outcomes on
-// every replica (no clock, thread, random or unordered iteration). Total: any bytes give an outcome or an answer.
+// The metadata's state machine: apply a command, answer a query. Pure: the same entries give the same rows and outcomes
+// on every replica (no clock, thread, random or unordered iteration). Total: any bytes give an outcome or an answer.
 // apply.cc holds the preconditions of lifecycle §2, one function per command; query.cc the reads.
 //
-// An Observer hears what apply changed, once the rows are visible. src/metadata/machine.h makes this a group::StateMachine.
-// Threads: apply, applied and restored one thread; query any. Lifetime: the observer outlives the machine.
+// An Observer hears what apply changed, once the rows are visible. src/metadata/machine.h makes this a
+// group::StateMachine. Threads: apply, applied and restored one thread; query any. Lifetime: the observer outlives the
+// machine.
 
 #include <cstdint>
 #include <map>

@@ -1,6 +1,6 @@
 #pragma once
-// Queries of the metadata and their answers: pure reads of one shard. Whether an answer is linearizable is decided by how
-// the query is sent (client.h). Encoded as version, type, fields; decoding is total. Threads: plain values.
+// Queries of the metadata and their answers: pure reads of one shard. Whether an answer is linearizable is decided by
+// how the query is sent (client.h). Encoded as version, type, fields; decoding is total. Threads: plain values.
 
 #include <cstdint>
 #include <optional>
@@ -135,8 +135,8 @@ struct Task {
 struct TasksAnswer : AnswerBase {
   std::vector<Task> tasks;  // in order of key
   bool more = false;
-  /// When the first task that was left out is due, or free of its claim: nothing before then. Replicated time stands still
-  /// in a quiet shard, so whoever waits for it proposes a Tick.
+  /// When the first task that was left out is due, or free of its claim: nothing before then. Replicated time stands
+  /// still in a quiet shard, so whoever waits for it proposes a Tick.
   std::optional<Duration> next_due;
   friend bool operator==(const TasksAnswer&, const TasksAnswer&) = default;
 };

@@ -147,13 +147,13 @@ Result<Answer> Reading::on(const GetBlob& query) const {
   }
   if (!answer.row) return answer;
   const keys::Range marks = keys::marks(shard_, query.digest);
-  KR_CHECK(each_row<MarkRow>(Family::kBlob, marks.from, marks.to,
-                             [&](std::string_view key, MarkRow row) -> Result<bool> {
-                               if (answer.marks.size() >= kMarksShown) return false;
-                               KR_TRY(const auto parts, parsed(keys::parse_mark(key), "mark"));
-                               answer.marks.push_back({parts.push, row});
-                               return true;
-                             }));
+  KR_CHECK(
+      each_row<MarkRow>(Family::kBlob, marks.from, marks.to, [&](std::string_view key, MarkRow row) -> Result<bool> {
+        if (answer.marks.size() >= kMarksShown) return false;
+        KR_TRY(const auto parts, parsed(keys::parse_mark(key), "mark"));
+        answer.marks.push_back({parts.push, row});
+        return true;
+      }));
   KR_TRY(answer.referenced, any(Family::kRef, keys::refs(shard_, query.digest)));
   return answer;
 }
@@ -240,9 +240,12 @@ Result<Answer> Reading::on(const ListPeers& query) const {
 bool belongs(const Query& query, ShardId shard, const Shards& shards) {
   return std::visit(
       [&](const auto& q) {
-        if constexpr (requires { q.digest; }) return shards.of(q.digest) == shard;
-        else if constexpr (requires { q.repository; }) return shards.of(q.repository) == shard;
-        else return true;
+        if constexpr (requires { q.digest; })
+          return shards.of(q.digest) == shard;
+        else if constexpr (requires { q.repository; })
+          return shards.of(q.repository) == shard;
+        else
+          return true;
       },
       query);
 }
@@ -259,7 +262,8 @@ std::string Machine::query(ShardId shard, std::string_view bytes, const kv::View
   };
   const auto query = decode_query(bytes);
   if (!query) return answer_error(Error{Code::kInvalidArgument, query.error().detail});
-  if (!belongs(*query, shard, shards_)) return answer_error(Error{Code::kInternal, "the query belongs to another shard"});
+  if (!belongs(*query, shard, shards_))
+    return answer_error(Error{Code::kInternal, "the query belongs to another shard"});
   const Reading reading(shard, rows, now);
   const Result<Answer> answer = std::visit([&reading](const auto& q) { return reading.on(q); }, *query);
   if (!answer) return answer_error(answer.error());

@@ -36,22 +36,32 @@ MetaInfo MetainfoRow::metainfo(const Digest& digest) const {
 
 std::string_view name(BlobState state) {
   switch (state) {
-    case BlobState::kArriving: return "arriving";
-    case BlobState::kLive: return "live";
-    case BlobState::kCondemned: return "condemned";
+    case BlobState::kArriving:
+      return "arriving";
+    case BlobState::kLive:
+      return "live";
+    case BlobState::kCondemned:
+      return "condemned";
   }
   return "?";
 }
 
 std::string_view name(TaskKind kind) {
   switch (kind) {
-    case TaskKind::kCopy: return "copy";
-    case TaskKind::kVerifyRef: return "verify_ref";
-    case TaskKind::kWriteBackBlob: return "write_back_blob";
-    case TaskKind::kRemoveRefs: return "remove_refs";
-    case TaskKind::kWriteBackTag: return "write_back_tag";
-    case TaskKind::kReplicateTag: return "replicate_tag";
-    case TaskKind::kDeleteBackendTag: return "delete_backend_tag";
+    case TaskKind::kCopy:
+      return "copy";
+    case TaskKind::kVerifyRef:
+      return "verify_ref";
+    case TaskKind::kWriteBackBlob:
+      return "write_back_blob";
+    case TaskKind::kRemoveRefs:
+      return "remove_refs";
+    case TaskKind::kWriteBackTag:
+      return "write_back_tag";
+    case TaskKind::kReplicateTag:
+      return "replicate_tag";
+    case TaskKind::kDeleteBackendTag:
+      return "delete_backend_tag";
   }
   return "?";
 }

@@ -22,8 +22,8 @@
 
 namespace kraken::metadata::state {
 
-/// Names one push of one client: the repository shard's replicated time when it began, and random bits. It names both an
-/// upload's mark and the references of a manifest's push. May be too old, which is safe (lifecycle §1).
+/// Names one push of one client: the repository shard's replicated time when it began, and random bits. It names both
+/// an upload's mark and the references of a manifest's push. May be too old, which is safe (lifecycle §1).
 struct PushId {
   Duration time{};
   std::uint64_t random = 0;
@@ -34,7 +34,7 @@ struct PushId {
 
 /// Persisted: do not renumber.
 enum class BlobState : std::uint8_t {
-  kArriving = 1,   // a push has begun; nothing is promised; not readable
+  kArriving = 1,  // a push has begun; nothing is promised; not readable
   kLive = 2,
   kCondemned = 3,  // still readable; its row goes after a second grace unless something revives it
 };
@@ -61,8 +61,8 @@ struct BlobRow {
   friend bool operator==(const BlobRow&, const BlobRow&) = default;
 };
 
-/// Family `blob`, beside the blob's row: an upload that must be able to end. Until it is expired by an entry the blob is
-/// not condemned.
+/// Family `blob`, beside the blob's row: an upload that must be able to end. Until it is expired by an entry the blob
+/// is not condemned.
 struct MarkRow {
   Duration deadline{};
   friend bool operator==(const MarkRow&, const MarkRow&) = default;
@@ -73,7 +73,7 @@ struct TagRow {
   Digest digest;
   std::uint64_t revision = 0;  // log index of the entry that wrote it: what compare-and-swap compares
   Duration time{};
-  bool tombstone = false;      // deleted, and a backend may still have it: 404, and never read through
+  bool tombstone = false;  // deleted, and a backend may still have it: 404, and never read through
   friend bool operator==(const TagRow&, const TagRow&) = default;
 };
 
@@ -81,19 +81,19 @@ struct TagRow {
 /// nothing is referenced but the blob itself.
 struct ManifestRow {
   std::string media_type;
-  std::uint64_t size = 0;            // bytes of the manifest
-  std::vector<Digest> references;    // each holds a ref row under `push`; so does the manifest's own digest
+  std::uint64_t size = 0;          // bytes of the manifest
+  std::vector<Digest> references;  // each holds a ref row under `push`; so does the manifest's own digest
   std::optional<Digest> subject;
   PushId push;
-  std::uint64_t revision = 0;        // log index of the entry that wrote it
+  std::uint64_t revision = 0;  // log index of the entry that wrote it
   Duration time{};
-  bool tombstone = false;            // as TagRow's; then references are empty
+  bool tombstone = false;  // as TagRow's; then references are empty
   bool opaque() const { return media_type.empty(); }
   friend bool operator==(const ManifestRow&, const ManifestRow&) = default;
 };
 
-/// Family `metainfo`. Put once and never changed, also across the blob's deletion: another piece length would give another
-/// infohash and split the swarm. The digest is the key's.
+/// Family `metainfo`. Put once and never changed, also across the blob's deletion: another piece length would give
+/// another infohash and split the swarm. The digest is the key's.
 struct MetainfoRow {
   InfoHash infohash;
   std::uint64_t length = 0;        // bytes
@@ -130,13 +130,13 @@ struct RefName {
 
 /// Persisted: do not renumber.
 enum class TaskKind : std::uint8_t {
-  kCopy = 1,              // digest: give it to the owners that lack it                            (digest's shard)
-  kVerifyRef = 2,         // digest, repository, manifest, push: keep or remove the reference      (digest's shard)
-  kWriteBackBlob = 3,     // digest; target = namespace                                            (digest's shard)
-  kRemoveRefs = 16,       // digests, repository, manifest, push: the row that held them is gone   (repository's shard)
-  kWriteBackTag = 17,     // repository, tag; revision of the tag it was added for                 (repository's shard)
-  kReplicateTag = 18,     // repository, tag, revision; target = remote                            (repository's shard)
-  kDeleteBackendTag = 19, // repository, tag, revision of the tombstone                            (repository's shard)
+  kCopy = 1,               // digest: give it to the owners that lack it                            (digest's shard)
+  kVerifyRef = 2,          // digest, repository, manifest, push: keep or remove the reference      (digest's shard)
+  kWriteBackBlob = 3,      // digest; target = namespace                                            (digest's shard)
+  kRemoveRefs = 16,        // digests, repository, manifest, push: the row that held them is gone   (repository's shard)
+  kWriteBackTag = 17,      // repository, tag; revision of the tag it was added for                 (repository's shard)
+  kReplicateTag = 18,      // repository, tag, revision; target = remote                            (repository's shard)
+  kDeleteBackendTag = 19,  // repository, tag, revision of the tombstone                            (repository's shard)
 };
 std::string_view name(TaskKind kind);
 
@@ -147,8 +147,8 @@ struct Claim {
   friend bool operator==(const Claim&, const Claim&) = default;
 };
 
-/// Family `task`. Fields that the kind does not name are empty. Durable, at least once: executors must be idempotent, and
-/// end a task by compare-and-swap on `revision`.
+/// Family `task`. Fields that the kind does not name are empty. Durable, at least once: executors must be idempotent,
+/// and end a task by compare-and-swap on `revision`.
 struct TaskRow {
   TaskKind kind = TaskKind::kCopy;
   Digest digest;
@@ -162,7 +162,7 @@ struct TaskRow {
   Duration created{};
   std::uint64_t revision = 0;  // log index of the entry that last wrote this row
   std::uint32_t failures = 0;
-  std::string error;           // of the last failure, at most kTaskErrorBytesMax
+  std::string error;  // of the last failure, at most kTaskErrorBytesMax
   std::optional<Claim> claim;
   friend bool operator==(const TaskRow&, const TaskRow&) = default;
 };

@@ -1,6 +1,6 @@
 #pragma once
-// The preconditions of lifecycle §4 that apply checks, each with a switch. All are on in production; a test that switches
-// one off must see an invariant broken, else the invariant's checker does not look (lifecycle §8.5).
+// The preconditions of lifecycle §4 that apply checks, each with a switch. All are on in production; a test that
+// switches one off must see an invariant broken, else the invariant's checker does not look (lifecycle §8.5).
 
 namespace kraken::metadata::state {
 
@@ -16,10 +16,10 @@ struct Rules {
   bool add_ref_revives = true;
   bool marks_hold_off_condemn = true;
   bool refs_hold_off_condemn = true;
-  bool second_grace = true;              // Delete waits
+  bool second_grace = true;  // Delete waits
   bool renew_revives = true;
   bool put_refuses_old_push = true;
-  bool remove_ref_names_push = true;     // off: any push's reference of that manifest goes
+  bool remove_ref_names_push = true;  // off: any push's reference of that manifest goes
   bool delete_adds_remove_tasks = true;
   bool retag_needs_row = true;
 };

@@ -1,6 +1,6 @@
 #pragma once
-// Which shard a digest or a repository belongs to (consensus §1.3): the top bits of the digest, or of the SHA-256 of the
-// repository's name; plus one, since shard 0 is the system group. Pure values; threads: any.
+// Which shard a digest or a repository belongs to (consensus §1.3): the top bits of the digest, or of the SHA-256 of
+// the repository's name; plus one, since shard 0 is the system group. Pure values; threads: any.
 
 #include <bit>
 #include <cstdint>

@@ -1,11 +1,12 @@
 // The client, the one manifest push and the sweeper, on a port that is one state machine in memory.
 
-#include <boost/asio/io_context.hpp>
+#include "src/metadata/client.h"
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/io_context.hpp>
+
 #include "src/base/rng.h"
-#include "src/metadata/client.h"
 #include "src/metadata/manifest_push.h"
 #include "src/metadata/ref_sweeper.h"
 #include "tests/unit/src/metadata/fake_port.h"
@@ -280,7 +281,8 @@ TEST_F(MetadataClient, AReferenceThatCannotBeAddedMakesThePushUnavailable) {
   int references = 0;
   port.before([&](ShardId, const std::string& bytes) -> Result<> {
     const auto command = state::decode_command(bytes);
-    if (std::holds_alternative<state::AddRef>(*command) && ++references == 3) return fail(Code::kOutcomeUnknown, "no answer");
+    if (std::holds_alternative<state::AddRef>(*command) && ++references == 3)
+      return fail(Code::kOutcomeUnknown, "no answer");
     return {};
   });
   EXPECT_EQ(run(push_manifest(client, image())).error().code, Code::kUnavailable);
@@ -410,7 +412,8 @@ class Garbage final : public Port {
 TEST_F(MetadataClient, GarbageFromAnotherNodeIsAnError) {
   Garbage garbage;
   Client confused(garbage, Shards());
-  for (const std::string& bytes : {std::string(), std::string("\x01"), state::encode(state::Answer(state::TimeAnswer{}))}) {
+  for (const std::string& bytes :
+       {std::string(), std::string("\x01"), state::encode(state::Answer(state::TimeAnswer{}))}) {
     garbage.answer = bytes;
     EXPECT_EQ(run(confused.get_tag(repository(), tag())).error().code, Code::kCorrupt);
     EXPECT_FALSE(run(confused.arrive(digest(1), confused.new_mark())));

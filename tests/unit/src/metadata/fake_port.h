@@ -1,6 +1,6 @@
 #pragma once
-// A metadata::Port for tests: one state machine over a map in memory, no log, no quorum. Every read is linearizable, every
-// proposal is applied before it returns, at once and in order. Time stands still until `advance`.
+// A metadata::Port for tests: one state machine over a map in memory, no log, no quorum. Every read is linearizable,
+// every proposal is applied before it returns, at once and in order. Time stands still until `advance`.
 //
 //   FakePort port;                                  // 128 shards; or FakePort port(Shards)
 //   metadata::Client client(port, port.shards());
@@ -118,7 +118,8 @@ class FakePort final : public Port {
   /// No query is answered, no proposal applied, until set false again.
   void set_down(bool down) {
     down_ = down;
-    before_ = down ? [](ShardId, const std::string&) -> Result<> { return fail(Code::kUnavailable, "down"); } : Before();
+    before_ = down ? [](ShardId, const std::string&) -> Result<> { return fail(Code::kUnavailable, "down"); }
+                   : Before();
   }
   /// Sees each proposal first; an error is what the proposer gets, and nothing is applied.
   using Before = std::function<Result<>(ShardId, const std::string&)>;

@@ -97,8 +97,8 @@ TEST(Commit, TheFirstMetainfoStandsAlsoAcrossADelete) {
   world.apply(DeleteBlob{kBlob});
   ASSERT_FALSE(world.blob(kBlob));
   const PushId id = world.push();
-  const Outcome outcome = world.apply(
-      Commit{kBlob, id, world.arrive(kBlob, id), {holder(1)}, metainfo(kBlob, 8), 1, {}, kMarkTime});
+  const Outcome outcome =
+      world.apply(Commit{kBlob, id, world.arrive(kBlob, id), {holder(1)}, metainfo(kBlob, 8), 1, {}, kMarkTime});
   EXPECT_TRUE(outcome.done());
   EXPECT_TRUE(outcome.metainfo_differs);
   EXPECT_EQ(world.ask(GetMetainfo{kBlob}).row->piece_length, 4u);
@@ -247,7 +247,8 @@ TEST(PutManifest, IsOneEntryWithRowTagsAndTasks) {
   ASSERT_TRUE(outcome.done());
   EXPECT_EQ(outcome.tag->digest, kManifest);
   EXPECT_EQ(outcome.tag->revision, outcome.index);
-  for (const char* const name : {"v1", "latest"}) EXPECT_EQ(world.ask(GetTag{repository(), tag(name)}).row, outcome.tag);
+  for (const char* const name : {"v1", "latest"})
+    EXPECT_EQ(world.ask(GetTag{repository(), tag(name)}).row, outcome.tag);
   const auto row = world.ask(GetManifest{repository(), kManifest}).row;
   EXPECT_EQ(row->references, std::vector<Digest>{kBlob});
   EXPECT_EQ(row->push, put.push);

@@ -76,9 +76,9 @@ class Some {
   }
   TaskKey task_key() { return {time(), number(), small()}; }
   TaskRow task_row() {
-    static constexpr std::array kKinds{TaskKind::kCopy,         TaskKind::kVerifyRef,    TaskKind::kWriteBackBlob,
-                                       TaskKind::kRemoveRefs,   TaskKind::kWriteBackTag, TaskKind::kReplicateTag,
-                                       TaskKind::kDeleteBackendTag};
+    static constexpr std::array kKinds{
+        TaskKind::kCopy,         TaskKind::kVerifyRef,    TaskKind::kWriteBackBlob,   TaskKind::kRemoveRefs,
+        TaskKind::kWriteBackTag, TaskKind::kReplicateTag, TaskKind::kDeleteBackendTag};
     TaskRow row;
     row.kind = kKinds[rng_.below(kKinds.size())];
     row.digest = digest();
@@ -112,36 +112,62 @@ class Some {
 
   Command command(std::size_t index) {
     switch (index) {
-      case 0: return Arrive{digest(), push(), time()};
+      case 0:
+        return Arrive{digest(), push(), time()};
       case 1:
-        return Commit{digest(), push(), number(), holders(), metainfo(), small(), maybe([this] { return text(); }), time()};
-      case 2: return Renew{digest()};
-      case 3: return Expire{digest(), push()};
-      case 4: return AddRef{digest(), ref()};
-      case 5: return RemoveRef{digest(), ref()};
-      case 6: return Verified{digest(), ref()};
-      case 7: return Condemn{digest()};
-      case 8: return Delete{digest(), time()};
-      case 9: return DeleteBlob{digest()};
-      case 10: return Enter{digest(), holder(), number()};
-      case 11: return Leave{digest(), store(), number(), list([this] { return store(); })};
-      case 12: return Lost{digest(), store(), small()};
-      case 13: return Suspect{digest(), store()};
-      case 14: return Backed{digest(), text()};
+        return Commit{digest(), push(), number(), holders(), metainfo(), small(), maybe([this] { return text(); }),
+                      time()};
+      case 2:
+        return Renew{digest()};
+      case 3:
+        return Expire{digest(), push()};
+      case 4:
+        return AddRef{digest(), ref()};
+      case 5:
+        return RemoveRef{digest(), ref()};
+      case 6:
+        return Verified{digest(), ref()};
+      case 7:
+        return Condemn{digest()};
+      case 8:
+        return Delete{digest(), time()};
+      case 9:
+        return DeleteBlob{digest()};
+      case 10:
+        return Enter{digest(), holder(), number()};
+      case 11:
+        return Leave{digest(), store(), number(), list([this] { return store(); })};
+      case 12:
+        return Lost{digest(), store(), small()};
+      case 13:
+        return Suspect{digest(), store()};
+      case 14:
+        return Backed{digest(), text()};
       case 15:
-        return PutManifest{repository(), digest(), push(), text(), number(), digests(), maybe([this] { return digest(); }),
-                           tags(), expectation(), tag_tasks()};
-      case 16: return Retag{repository(), tags(), digest(), expectation(), tag_tasks(), flag()};
-      case 17: return DeleteManifest{repository(), digest(), flag(), flag()};
-      case 18: return DeleteTag{repository(), tag(), expectation(), flag()};
+        return PutManifest{
+            repository(), digest(),      push(),     text(), number(), digests(), maybe([this] { return digest(); }),
+            tags(),       expectation(), tag_tasks()};
+      case 16:
+        return Retag{repository(), tags(), digest(), expectation(), tag_tasks(), flag()};
+      case 17:
+        return DeleteManifest{repository(), digest(), flag(), flag()};
+      case 18:
+        return DeleteTag{repository(), tag(), expectation(), flag()};
       case 19:
-        return ClearTombstone{repository(), maybe([this] { return tag(); }), maybe([this] { return digest(); }), number()};
-      case 20: return Tick{};
-      case 21: return PeerBatch{list([this] { return peer_record(); })};
-      case 22: return AddTask{task_row(), time()};
-      case 23: return ClaimTask{task_key(), number(), text(), time()};
-      case 24: return FinishTask{task_key(), number()};
-      default: return PostponeTask{task_key(), number(), time(), text()};
+        return ClearTombstone{repository(), maybe([this] { return tag(); }), maybe([this] { return digest(); }),
+                              number()};
+      case 20:
+        return Tick{};
+      case 21:
+        return PeerBatch{list([this] { return peer_record(); })};
+      case 22:
+        return AddTask{task_row(), time()};
+      case 23:
+        return ClaimTask{task_key(), number(), text(), time()};
+      case 24:
+        return FinishTask{task_key(), number()};
+      default:
+        return PostponeTask{task_key(), number(), time(), text()};
     }
   }
   Outcome outcome() {
@@ -160,38 +186,56 @@ class Some {
   }
   Query query(std::size_t index) {
     switch (index) {
-      case 0: return GetTag{repository(), tag()};
-      case 1: return ListTags{repository(), text(), small()};
-      case 2: return ListRepositories{text(), small()};
-      case 3: return GetManifest{repository(), digest()};
-      case 4: return GetBlob{digest(), flag()};
-      case 5: return GetMetainfo{digest()};
-      case 6: return ListBlobs{maybe([this] { return digest(); }), small()};
-      case 7: return ListTasks{flag(), maybe([] { return TaskKind::kCopy; }), maybe([this] { return task_key(); }), small()};
+      case 0:
+        return GetTag{repository(), tag()};
+      case 1:
+        return ListTags{repository(), text(), small()};
+      case 2:
+        return ListRepositories{text(), small()};
+      case 3:
+        return GetManifest{repository(), digest()};
+      case 4:
+        return GetBlob{digest(), flag()};
+      case 5:
+        return GetMetainfo{digest()};
+      case 6:
+        return ListBlobs{maybe([this] { return digest(); }), small()};
+      case 7:
+        return ListTasks{flag(), maybe([] { return TaskKind::kCopy; }), maybe([this] { return task_key(); }), small()};
       case 8:
         return ListPeers{maybe([this] { return infohash(); }), maybe([this] { return infohash(); }),
                          maybe([this] { return peer_id(); }), small()};
-      default: return GetTime{};
+      default:
+        return GetTime{};
     }
   }
   Answer answer(std::size_t index) {
     const AnswerBase base{time()};
     switch (index) {
-      case 0: return TagAnswer{base, maybe([this] { return tag_row(); })};
-      case 1: return TagsAnswer{base, flag(), list([this] { return NamedTag{tag(), tag_row()}; }), flag()};
-      case 2: return RepositoriesAnswer{base, list([this] { return repository(); }), flag()};
-      case 3: return ManifestAnswer{base, maybe([this] { return manifest_row(); })};
+      case 0:
+        return TagAnswer{base, maybe([this] { return tag_row(); })};
+      case 1:
+        return TagsAnswer{base, flag(), list([this] { return NamedTag{tag(), tag_row()}; }), flag()};
+      case 2:
+        return RepositoriesAnswer{base, list([this] { return repository(); }), flag()};
+      case 3:
+        return ManifestAnswer{base, maybe([this] { return manifest_row(); })};
       case 4:
         return BlobAnswer{base, maybe([this] { return blob_row(); }), maybe([this] { return metainfo_row(); }),
                           list([this] { return NamedMark{push(), MarkRow{time()}}; }), flag()};
-      case 5: return MetainfoAnswer{base, maybe([this] { return metainfo_row(); })};
-      case 6: return BlobsAnswer{base, list([this] { return NamedBlob{digest(), blob_row()}; }), flag()};
+      case 5:
+        return MetainfoAnswer{base, maybe([this] { return metainfo_row(); })};
+      case 6:
+        return BlobsAnswer{base, list([this] { return NamedBlob{digest(), blob_row()}; }), flag()};
       case 7:
         return TasksAnswer{base, list([this] { return Task{task_key(), task_row()}; }), flag(),
                            maybe([this] { return time(); })};
-      case 8: return PeersAnswer{base, list([this] { return NamedPeer{infohash(), peer_id(), peer_row()}; }), flag()};
-      case 9: return TimeAnswer{base};
-      default: return ErrorAnswer{base, 3, text()};
+      case 8:
+        return PeersAnswer{base, list([this] { return NamedPeer{infohash(), peer_id(), peer_row()}; }), flag()};
+      case 9:
+        return TimeAnswer{base};
+      default:
+        return ErrorAnswer{base, 3, text()};
     }
   }
 
@@ -299,7 +343,13 @@ TEST(Codec, OutcomesQueriesAndAnswersComeBackAndDamageIsAnError) {
 
 TEST(Codec, ACountThatCannotBeReservesNothing) {
   // A blob row whose list of holders claims 2^32 - 1 items.
-  const std::string bytes = from_hex("01" "02" "0000000000000008" "0000000000000001" "ffffffff").value();
+  const std::string bytes = from_hex(
+                                "01"
+                                "02"
+                                "0000000000000008"
+                                "0000000000000001"
+                                "ffffffff")
+                                .value();
   const auto row = decode<BlobRow>(bytes);
   ASSERT_FALSE(row);
   EXPECT_EQ(row.error().code, Code::kCorrupt);
@@ -317,15 +367,27 @@ TEST(Codec, AVersionOfTheFutureIsUnsupported) {
 TEST(Codec, RowsAndCommandsHaveTheseBytes) {
   const Digest of = Digest::parse("sha256:" + std::string(62, 'a') + "01").value();
   const std::string of_hex = std::string(62, 'a') + "01";
-  EXPECT_EQ(to_hex(encode(TagRow{of, 12, 3s, false})), "01" + of_hex + "000000000000000c" "00000000b2d05e00" "00");
+  EXPECT_EQ(to_hex(encode(TagRow{of, 12, 3s, false})), "01" + of_hex +
+                                                           "000000000000000c"
+                                                           "00000000b2d05e00"
+                                                           "00");
   BlobRow blob;
   blob.state = BlobState::kLive;
   blob.size = 8;
   blob.generation = 5;
   blob.holders = {{store(1), "o1", false}};
   EXPECT_EQ(to_hex(encode(blob)),
-            "01" "02" "0000000000000008" "0000000000000005" "00000001" "00000000000000000000000000000001" "00000002" "6f31"
-            "00" "00000000" "00");
+            "01"
+            "02"
+            "0000000000000008"
+            "0000000000000005"
+            "00000001"
+            "00000000000000000000000000000001"
+            "00000002"
+            "6f31"
+            "00"
+            "00000000"
+            "00");
   EXPECT_EQ(to_hex(encode(Command(Tick{}))), "0140");
   EXPECT_EQ(to_hex(encode(Command(Renew{of}))), "0103" + of_hex);
 }

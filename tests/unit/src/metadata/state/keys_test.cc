@@ -24,15 +24,21 @@ TEST(Keys, HaveTheseBytes) {
   const Repository app = repository();
   const TagName v1 = tag();
   EXPECT_EQ(to_hex(keys::tag(kShard, app, v1)), "010201" + kAppHex + "00" + "7631");
-  EXPECT_EQ(to_hex(keys::tag_by_manifest(kShard, app, kManifest, v1)), "010202" + kAppHex + "00" + kManifestHex + "7631");
+  EXPECT_EQ(to_hex(keys::tag_by_manifest(kShard, app, kManifest, v1)),
+            "010202" + kAppHex + "00" + kManifestHex + "7631");
   EXPECT_EQ(to_hex(keys::manifest(kShard, app, kManifest)), "010201" + kAppHex + "00" + kManifestHex);
   EXPECT_EQ(to_hex(keys::blob(kShard, kDigest)), "010201" + kDigestHex);
   EXPECT_EQ(to_hex(keys::mark(kShard, kDigest, kPush)), "010202" + kDigestHex + kPushHex);
   EXPECT_EQ(to_hex(keys::metainfo(kShard, kDigest)), "010201" + kDigestHex);
   EXPECT_EQ(to_hex(keys::ref(kShard, kDigest, {app, kManifest, kPush})),
             "010201" + kDigestHex + kAppHex + "00" + kManifestHex + kPushHex);
-  EXPECT_EQ(to_hex(keys::task(kShard, {Duration(1), 2, 3})), "010201" "0000000000000001" "0000000000000002" "00000003");
-  EXPECT_EQ(to_hex(keys::peer(kShard, InfoHash::parse(std::string(40, '1')).value(), PeerId::parse(std::string(40, '2')).value())),
+  EXPECT_EQ(to_hex(keys::task(kShard, {Duration(1), 2, 3})),
+            "010201"
+            "0000000000000001"
+            "0000000000000002"
+            "00000003");
+  EXPECT_EQ(to_hex(keys::peer(kShard, InfoHash::parse(std::string(40, '1')).value(),
+                              PeerId::parse(std::string(40, '2')).value())),
             "010201" + std::string(40, '1') + std::string(40, '2'));
   EXPECT_EQ(to_hex(keys::peer_sweep(kShard)), "010202");
   EXPECT_EQ(to_hex(keys::tags(kShard, app).from), "010201" + kAppHex + "00");
@@ -58,10 +64,13 @@ TEST(Keys, AreTakenApartAgain) {
 }
 
 TEST(Keys, CutShortOrTooLongAreNone) {
-  const std::vector<std::string> all{
-      keys::tag(kShard, repository(), tag()), keys::tag_by_manifest(kShard, repository(), kManifest, tag()),
-      keys::manifest(kShard, repository(), kManifest), keys::blob(kShard, kDigest), keys::mark(kShard, kDigest, kPush),
-      keys::ref(kShard, kDigest, {repository(), kManifest, kPush}), keys::task(kShard, {Duration(1), 2, 3})};
+  const std::vector<std::string> all{keys::tag(kShard, repository(), tag()),
+                                     keys::tag_by_manifest(kShard, repository(), kManifest, tag()),
+                                     keys::manifest(kShard, repository(), kManifest),
+                                     keys::blob(kShard, kDigest),
+                                     keys::mark(kShard, kDigest, kPush),
+                                     keys::ref(kShard, kDigest, {repository(), kManifest, kPush}),
+                                     keys::task(kShard, {Duration(1), 2, 3})};
   const auto any = [](std::string_view key) {
     return keys::parse_manifest(key) || keys::parse_blob(key) || keys::parse_mark(key) || keys::parse_ref(key) ||
            keys::parse_task(key) || keys::parse_peer(key);
@@ -76,11 +85,13 @@ TEST(Keys, CutShortOrTooLongAreNone) {
 
 TEST(Keys, AllBeginWithTheirShard) {
   const auto begins = [](const std::string& key) { return key.starts_with("\x01\x02"); };
-  EXPECT_TRUE(begins(keys::tag(kShard, repository(), tag())) && begins(keys::manifest(kShard, repository(), kManifest)) &&
-              begins(keys::blob(kShard, kDigest)) && begins(keys::task(kShard, {})) && begins(keys::peer_sweep(kShard)));
+  EXPECT_TRUE(begins(keys::tag(kShard, repository(), tag())) &&
+              begins(keys::manifest(kShard, repository(), kManifest)) && begins(keys::blob(kShard, kDigest)) &&
+              begins(keys::task(kShard, {})) && begins(keys::peer_sweep(kShard)));
 }
 
-// Names that are each other's prefixes, or differ in a character on either side of a separator, are what could go wrong.
+// Names that are each other's prefixes, or differ in a character on either side of a separator, are what could go
+// wrong.
 const std::vector<std::string> kNames{"a", "a-b", "a.b", "a/b", "a0", "a_b", "aa", "ab", "b", "a/b/c", "a-b/c", "a--b"};
 const std::vector<std::string> kTags{"v1", "v1.0", "v1-0", "V1", "_", "v10", "v2", "latest", "v", "0"};
 
@@ -102,8 +113,10 @@ TEST(Keys, ByteOrderIsLogicalOrder) {
     const auto ref_key = [](const auto& t) { return std::apply(keys::ref, t); };
     ASSERT_EQ(c < d, ref_key(c) < ref_key(d));
 
-    const auto e = std::tuple(random_shard(), TaskKey{Duration(rng.below(2000)), rng.below(300), static_cast<std::uint32_t>(rng.below(2))});
-    const auto f = std::tuple(random_shard(), TaskKey{Duration(rng.below(2000)), rng.below(300), static_cast<std::uint32_t>(rng.below(2))});
+    const auto e = std::tuple(
+        random_shard(), TaskKey{Duration(rng.below(2000)), rng.below(300), static_cast<std::uint32_t>(rng.below(2))});
+    const auto f = std::tuple(
+        random_shard(), TaskKey{Duration(rng.below(2000)), rng.below(300), static_cast<std::uint32_t>(rng.below(2))});
     const auto task_key = [](const auto& t) { return std::apply(keys::task, t); };
     ASSERT_EQ(e < f, task_key(e) < task_key(f));
 

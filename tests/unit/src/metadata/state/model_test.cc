@@ -1,7 +1,7 @@
-// Random schedules over the state machine: clients push, delete and re-tag, holders copy and let go, the sweeper and the
-// collector run, stores crash and one disk is lost, commands are applied late, also after their sender died, and some are
-// lost. The invariants are checked after every step (lifecycle §8.2), and at the end that everything settles (§8.3).
-// With one rule switched off some seed must break an invariant (§8.5).
+// Random schedules over the state machine: clients push, delete and re-tag, holders copy and let go, the sweeper and
+// the collector run, stores crash and one disk is lost, commands are applied late, also after their sender died, and
+// some are lost. The invariants are checked after every step (lifecycle §8.2), and at the end that everything settles
+// (§8.3). With one rule switched off some seed must break an invariant (§8.5).
 //
 // KRAKEN_SEED=n runs that seed alone.
 
@@ -117,7 +117,8 @@ class BlobPush final : public Actor {
         return;
       case Phase::kAsk: {
         int have = 0;
-        for (int i = 1; i <= kStores; ++i) have += row_.holder(store(i)) != nullptr && sim.world.has_file(i, of_) ? 1 : 0;
+        for (int i = 1; i <= kStores; ++i)
+          have += row_.holder(store(i)) != nullptr && sim.world.has_file(i, of_) ? 1 : 0;
         if (row_.state == BlobState::kLive && have >= 2) {
           sim.world.promise(of_, arrived_ + kMarkTime);
           done = true;
@@ -175,7 +176,8 @@ class ManifestPush final : public Actor {
       std::vector<Digest> needs = references(manifest_);
       if (sim.manners.manifest_has_its_own_ref) needs.push_back(manifest_);
       for (const Digest& of : needs) sim.send(*this, AddRef{of, {repository(), manifest_, push_}});
-      if (!sim.manners.refs_before_put) sim.send(*this, sim.world.put_command(manifest_, references(manifest_), push_, {tag_}));
+      if (!sim.manners.refs_before_put)
+        sim.send(*this, sim.world.put_command(manifest_, references(manifest_), push_, {tag_}));
     } else if (refused_ || put_) {
       done = true;
     } else {
@@ -203,8 +205,10 @@ class Once final : public Actor {
  public:
   explicit Once(Command command) : command_(std::move(command)) {}
   void step(Sim& sim) override {
-    if (std::exchange(sent_, true)) done = true;
-    else sim.send(*this, command_);
+    if (std::exchange(sent_, true))
+      done = true;
+    else
+      sim.send(*this, command_);
   }
 
  private:
@@ -217,7 +221,8 @@ class Head final : public Actor {
   explicit Head(Digest of) : of_(of) {}
   void step(Sim& sim) override {
     const auto row = sim.world.blob(of_);
-    if (row && row->state == BlobState::kCondemned && !std::exchange(renewed_, true)) return sim.send(*this, Renew{of_});
+    if (row && row->state == BlobState::kCondemned && !std::exchange(renewed_, true))
+      return sim.send(*this, Renew{of_});
     if (row && row->state == BlobState::kLive) sim.world.promise(of_, sim.world.now + kGrace);
     done = true;
   }
@@ -242,9 +247,12 @@ class Collector final : public Actor {
           if (mark.row.deadline <= sim.world.now) sim.send(*this, Expire{of_, mark.push});
         }
         return;
-      case 1: return sim.send(*this, Condemn{of_});
-      case 2: return sim.send(*this, Delete{of_});
-      default: done = true;
+      case 1:
+        return sim.send(*this, Condemn{of_});
+      case 2:
+        return sim.send(*this, Delete{of_});
+      default:
+        done = true;
     }
   }
 
@@ -346,8 +354,10 @@ class LetGo final : public Actor {
     if (!sim.manners.lock_from_read_to_unlink) sim.unlock(at_, of_);
   }
   void heard(Sim& sim, const Outcome& outcome) override {
-    if (outcome.done()) unlink_ = true;
-    else finish(sim);
+    if (outcome.done())
+      unlink_ = true;
+    else
+      finish(sim);
   }
 
  private:
@@ -370,14 +380,26 @@ void Sim::spawn() {
   switch (rng.below(14)) {
     case 0:
     case 1:
-    case 2: actor = std::make_shared<BlobPush>(of); break;
+    case 2:
+      actor = std::make_shared<BlobPush>(of);
+      break;
     case 3:
-    case 4: actor = std::make_shared<ManifestPush>(manifest, name); break;
-    case 5: actor = std::make_shared<Once>(Retag{repository(), {name}, manifest, {}, {}, false}); break;
-    case 6: actor = std::make_shared<Once>(DeleteManifest{repository(), manifest, rng.chance(0.3), rng.chance(0.2)}); break;
-    case 7: actor = std::make_shared<Head>(of); break;
+    case 4:
+      actor = std::make_shared<ManifestPush>(manifest, name);
+      break;
+    case 5:
+      actor = std::make_shared<Once>(Retag{repository(), {name}, manifest, {}, {}, false});
+      break;
+    case 6:
+      actor = std::make_shared<Once>(DeleteManifest{repository(), manifest, rng.chance(0.3), rng.chance(0.2)});
+      break;
+    case 7:
+      actor = std::make_shared<Head>(of);
+      break;
     case 8:
-    case 9: actor = std::make_shared<Collector>(of); break;
+    case 9:
+      actor = std::make_shared<Collector>(of);
+      break;
     case 10:
     case 11:
       tasks = world.ask(ListTasks{manners.verify_waits_for_the_limit, {}, {}, 100}).tasks;
@@ -452,7 +474,8 @@ void Sim::chaos() {
   } else if (dice < 92) {
     crash(some_store());
   } else if (dice == 92) {
-    if (!in_flight.empty()) in_flight.erase(in_flight.begin() + static_cast<std::ptrdiff_t>(rng.below(in_flight.size())));
+    if (!in_flight.empty())
+      in_flight.erase(in_flight.begin() + static_cast<std::ptrdiff_t>(rng.below(in_flight.size())));
   } else if (dice == 93) {
     change_ring();
   } else if (dice == 94 && rng.chance(0.05)) {
@@ -541,7 +564,8 @@ std::string Sim::fresh_push_fails() const {
     copy.place(owners.first, digest(i));
     copy.place(owners.second, digest(i));
     const std::vector<Holder> holders{holder(owners.first), holder(owners.second)};
-    if (!copy.apply(Commit{digest(i), push, arrived.blob->generation, holders, metainfo(digest(i)), 2, {}, kMarkTime}).done())
+    if (!copy.apply(Commit{digest(i), push, arrived.blob->generation, holders, metainfo(digest(i)), 2, {}, kMarkTime})
+             .done())
       return fmt::format("L2: a fresh push of blob {} is refused", i);
   }
   return {};
@@ -579,8 +603,8 @@ TEST(Model, NoSeedBreaksAnInvariant) {
 
 struct Mutant {
   const char* name;
-  bool Rules::*rule = nullptr;
-  bool Manners::*manner = nullptr;
+  bool Rules::* rule = nullptr;
+  bool Manners::* manner = nullptr;
 };
 
 void PrintTo(const Mutant& mutant, std::ostream* out) { *out << mutant.name; }
@@ -616,8 +640,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Mutant{"ArriveRevives", &Rules::arrive_revives},
                     Mutant{"AddRefNeedsRecord", &Rules::add_ref_needs_record},
                     Mutant{"RefsHoldOffCondemn", &Rules::refs_hold_off_condemn},
-                    Mutant{"SecondGrace", &Rules::second_grace},
-                    Mutant{"RenewRevives", &Rules::renew_revives},
+                    Mutant{"SecondGrace", &Rules::second_grace}, Mutant{"RenewRevives", &Rules::renew_revives},
                     Mutant{"PutRefusesOldPush", &Rules::put_refuses_old_push},
                     Mutant{"RemoveRefNamesPush", &Rules::remove_ref_names_push},
                     Mutant{"DeleteAddsRemoveTasks", &Rules::delete_adds_remove_tasks},

@@ -141,7 +141,8 @@ TEST(Query, OfAnotherShardOrWithoutSenseIsAnErrorAnswer) {
   const MapView rows;
   int errors = 0;
   for (const std::uint16_t shard : {std::uint16_t{1}, std::uint16_t{2}}) {
-    const auto answer = decode_answer(machine.query(ShardId(shard), encode(Query(GetBlob{digest(1), false})), rows, 1s));
+    const auto answer =
+        decode_answer(machine.query(ShardId(shard), encode(Query(GetBlob{digest(1), false})), rows, 1s));
     errors += std::holds_alternative<ErrorAnswer>(answer.value()) ? 1 : 0;
   }
   EXPECT_EQ(errors, 1);

@@ -305,7 +305,8 @@ const std::vector<Row> kRows{
        image(w);
        return DeleteManifest{repository(), kManifest, true, false};
      }},
-    {"DeleteTagThatIsNotThere", Refusal::kNoTag, [](World&) -> Command { return DeleteTag{repository(), tag(), {}, false}; }},
+    {"DeleteTagThatIsNotThere", Refusal::kNoTag,
+     [](World&) -> Command { return DeleteTag{repository(), tag(), {}, false}; }},
     {"DeleteTagTwiceWhereATombstoneStands", Refusal::kNoTag,
      [](World& w) -> Command {
        image(w);

@@ -1,6 +1,6 @@
-// The traces of lifecycle §4 as fixed schedules on the state machine with toy stores. Each is run twice: with all rules it
-// ends well, and with its rule switched off the invariants must notice (lifecycle §8.4, §8.5).
-// A step of an actor is a function call, a command "under way" is a Command that is applied later.
+// The traces of lifecycle §4 as fixed schedules on the state machine with toy stores. Each is run twice: with all rules
+// it ends well, and with its rule switched off the invariants must notice (lifecycle §8.4, §8.5). A step of an actor is
+// a function call, a command "under way" is a Command that is applied later.
 
 #include <gtest/gtest.h>
 
@@ -32,7 +32,9 @@ class Stores {
  public:
   Stores(World& world, const Manners& manners) : world_(world), manners_(manners) {}
 
-  void crash(int at) { std::erase_if(locks_, [&](const auto& lock) { return lock.first == at; }); }
+  void crash(int at) {
+    std::erase_if(locks_, [&](const auto& lock) { return lock.first == at; });
+  }
   bool lock(int at, const Digest& of) { return locks_.insert({at, of}).second; }
   void unlock(int at, const Digest& of) { locks_.erase({at, of}); }
 
@@ -42,7 +44,8 @@ class Stores {
     if (!world_.has_file(at, of) || !lock(at, of)) return Decision::kNothing;
     Decision decision = Decision::kNothing;
     const auto row = world_.blob(of);
-    if (!row) decision = Decision::kUnlink;
+    if (!row)
+      decision = Decision::kUnlink;
     else if (row->state == BlobState::kArriving)
       decision = manners_.scrub_waits_under_arriving ? Decision::kNothing : Decision::kUnlink;
     else if (row->holder(store(at)) == nullptr)
@@ -270,7 +273,8 @@ std::string reference_to_a_condemned_blob(const Rules& rules, const Manners&) {
   settle(world, kBlob, world.push_blob(kBlob, {1, 2}));
   world.promise(kBlob, world.now + kGrace);  // a HEAD
   world.apply(Condemn{kBlob});
-  return world.add_ref(kBlob, kManifest, world.push()).done() ? "" : "I7: a reference was refused within a grace of a HEAD";
+  return world.add_ref(kBlob, kManifest, world.push()).done() ? ""
+                                                              : "I7: a reference was refused within a grace of a HEAD";
 }
 
 std::string upload_of_a_condemned_blob(const Rules& rules, const Manners&) {
@@ -388,7 +392,7 @@ std::string references_of_a_deleted_manifest(const Rules& rules, const Manners& 
 struct Row {
   const char* name;
   Schedule schedule;
-  std::vector<bool Rules::*> rules;      // switched off together: each alone may be covered by another
+  std::vector<bool Rules::*> rules;  // switched off together: each alone may be covered by another
   std::vector<bool Manners::*> manners;
 };
 
@@ -397,10 +401,7 @@ void PrintTo(const Row& row, std::ostream* out) { *out << row.name; }
 const std::vector<Row> kRows{
     {"RenameBeforeArrive", rename_before_arrive, {}, {&Manners::rename_after_arrive}},
     {"ScrubWhileArriving", scrub_while_arriving, {}, {&Manners::scrub_waits_under_arriving}},
-    {"LateCommitAfterItsMark",
-     late_commit_after_its_mark,
-     {&Rules::commit_needs_mark},
-     {}},
+    {"LateCommitAfterItsMark", late_commit_after_its_mark, {&Rules::commit_needs_mark}, {}},
     {"LateCommitAfterLeave", late_commit_after_leave, {&Rules::commit_needs_generation}, {}},
     {"LateCommitAfterLeaveThatKeptTheGeneration", late_commit_after_leave, {&Rules::leave_renews_generation}, {}},
     {"LateEnterAfterCrashAndLeave", late_enter_after_crash_and_leave, {&Rules::enter_needs_generation}, {}},
@@ -408,10 +409,7 @@ const std::vector<Row> kRows{
      late_enter_after_crash_and_leave,
      {&Rules::leave_renews_generation},
      {}},
-    {"LateEnterAcrossDeleteAndNewPush",
-     late_enter_across_delete_and_new_push,
-     {&Rules::generation_never_repeats},
-     {}},
+    {"LateEnterAcrossDeleteAndNewPush", late_enter_across_delete_and_new_push, {&Rules::generation_never_repeats}, {}},
     {"ScrubOfAnUnnamedFile", scrub_of_an_unnamed_file, {}, {&Manners::unnamed_goes_through_leave}},
     {"ReadWithoutLock", read_without_lock, {}, {&Manners::lock_from_read_to_unlink}},
     {"UnlinkBeforeLeave", unlink_before_leave, {}, {&Manners::leave_before_unlink}},
@@ -439,8 +437,8 @@ TEST_P(Trace, EndsWellWithAllRules) { EXPECT_EQ(GetParam().schedule({}, {}), "")
 TEST_P(Trace, IsNoticedWithItsRuleSwitchedOff) {
   Rules rules;
   Manners manners;
-  for (bool Rules::*const rule : GetParam().rules) rules.*rule = false;
-  for (bool Manners::*const rule : GetParam().manners) manners.*rule = false;
+  for (bool Rules::* const rule : GetParam().rules) rules.*rule = false;
+  for (bool Manners::* const rule : GetParam().manners) manners.*rule = false;
   const std::string broken = GetParam().schedule(rules, manners);
   EXPECT_NE(broken, "");
   RecordProperty("broken", broken);

@@ -1,6 +1,6 @@
 #pragma once
-// A small world for tests of the state machine: one shard in memory, a few blob stores that are sets of digests, and the
-// invariants of lifecycle §8 over both.
+// A small world for tests of the state machine: one shard in memory, a few blob stores that are sets of digests, and
+// the invariants of lifecycle §8 over both.
 
 #include <map>
 #include <set>
@@ -156,13 +156,14 @@ inline std::string World::broken() const {
     std::vector<Digest> needs = row->references;
     needs.push_back(parts->manifest);
     for (const Digest& of : needs) {
-      const auto ref = rows.get(kv::Family::kRef,
-                                keys::ref(shard, of, {parts->repository, parts->manifest, row->push})).value();
+      const auto ref =
+          rows.get(kv::Family::kRef, keys::ref(shard, of, {parts->repository, parts->manifest, row->push})).value();
       if (!ref) return fmt::format("I5: {} lacks its reference to {}", parts->manifest.str(), of.str());
       const auto bytes = rows.get(kv::Family::kBlob, keys::blob(shard, of)).value();
       if (!bytes) return fmt::format("I1: {} needs {}, which has no record", parts->manifest.str(), of.str());
       const auto record = decode<BlobRow>(*bytes).value();
-      if (record.state != BlobState::kLive) return fmt::format("I1: {} needs {}, which is not live", parts->manifest.str(), of.str());
+      if (record.state != BlobState::kLive)
+        return fmt::format("I1: {} needs {}, which is not live", parts->manifest.str(), of.str());
       if (!held(of, record)) return fmt::format("I1: {} needs {}, which nobody has", parts->manifest.str(), of.str());
     }
   }
@@ -186,7 +187,8 @@ inline std::string World::broken() const {
     const auto bytes = rows.get(kv::Family::kBlob, keys::blob(shard, of)).value();
     if (!bytes || !decode<BlobRow>(*bytes).value().readable())
       return fmt::format("I2: {} was promised and has no record", of.str());
-    if (!held(of, decode<BlobRow>(*bytes).value())) return fmt::format("I2: {} was promised and nobody has it", of.str());
+    if (!held(of, decode<BlobRow>(*bytes).value()))
+      return fmt::format("I2: {} was promised and nobody has it", of.str());
   }
   return {};
 }
