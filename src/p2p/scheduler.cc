@@ -129,7 +129,9 @@ void Scheduler::Impl::tick_session(const SessionPtr& session) {
     if (session->swarm.is_verified() && !link->upload && time - link->active_at > options.seeder_tti) silent.push_back(link);
   for (const LinkPtr& link : silent) close(link);
   const bool idle = session->links.empty() && session->readers == 0 && time - session->used_at > options.seeder_tti;
-  if (idle && (session->swarm.is_verified() || !session->downloading)) forget(session);
+  // A part that nobody downloads ends too, and with it the task that waits to hash it.
+  if (idle && session->swarm.is_verified()) forget(session);
+  else if (idle && !session->downloading) fail_session(session, Error{Code::kCancelled, "nobody uses it"});
 }
 
 net::Task<void> Scheduler::Impl::tick_loop() {
@@ -145,7 +147,7 @@ net::Task<void> Scheduler::Impl::tick_loop() {
       next = std::min(next, session->swarm.next_tick());
     }
     give();
-    next = std::min(next, giver.next_tick());
+    next = std::min(next, giver.next_tick(now()));
     if (now() - trimmed > 5s) {
       buffers.trim();
       trimmed = now();

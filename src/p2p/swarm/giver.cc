@@ -64,10 +64,12 @@ std::vector<Upload> Giver::take(MonotonicTime now) {
   return started;
 }
 
-MonotonicTime Giver::next_tick() const {
+MonotonicTime Giver::next_tick(MonotonicTime now) const {
   MonotonicTime next = MonotonicTime::max();
   if (waiting_count_ == 0) return next;
-  for (const auto& [connection, last] : sending_) next = std::min(next, last + options_.blocked_after);
+  // Those that are blocked already gave their slots away when take() last ran.
+  for (const auto& [connection, last] : sending_)
+    if (last + options_.blocked_after > now) next = std::min(next, last + options_.blocked_after);
   return next;
 }
 

@@ -38,8 +38,9 @@ class Giver {
 
   /// What to start now; each connection sends one piece at a time.
   std::vector<Upload> take(MonotonicTime now);
-  /// When an upload under way may have become blocked, so that `take` might start another; max() if nothing waits.
-  MonotonicTime next_tick() const;
+  /// When an upload that still makes progress may have become blocked, so that `take` might start another; max() if
+  /// nothing waits for that.
+  MonotonicTime next_tick(MonotonicTime now) const;
   std::size_t waiting() const { return waiting_count_; }
   std::size_t under_way() const { return sending_.size(); }
 

@@ -210,6 +210,23 @@ TEST_F(HostilePeer, APartOfAPieceIsAnsweredWithStocksError) {
   EXPECT_TRUE(std::holds_alternative<PiecePayload>(*payload));
 }
 
+TEST_F(HostilePeer, APartThatOnlyAPeerAskedForLeavesMemoryAgain) {
+  MemoryTracker tracker;
+  SchedulerOptions brief;
+  brief.seeder_tti = 50ms;
+  Peer agent(&tracker, brief);
+  Bitfield some(3);
+  some.set(1);
+  agent.store.put_part(metainfo, content, some, false);
+  {
+    RawPeer peer(agent.scheduler->port());
+    peer.send(encode(hello()));
+    ASSERT_TRUE(peer.read_message());
+    EXPECT_EQ(agent.stats().torrents, 1U);
+  }
+  EXPECT_TRUE(eventually([&] { return agent.stats().torrents == 0; }));
+}
+
 TEST_F(HostilePeer, OneThatAsksForMoreThanMayWaitIsClosed) {
   const std::string many(40 * 64 * 1024, 'x');
   const MetaInfo large = make_metainfo(many, 64 * 1024);

@@ -70,9 +70,10 @@ TEST(Giver, AnUploadWhoseSocketTakesNothingGivesItsSlotToAnother) {
   giver.requested(1s, id(1), 1, 0.1);
   giver.requested(1s, id(2), 2, 0.2);
   EXPECT_EQ(started(giver, 1s), "1:1 ");
-  EXPECT_EQ(giver.next_tick(), 1s + 20ms);
+  EXPECT_EQ(giver.next_tick(1s), 1s + 20ms);
   giver.progress(1s + 15ms, id(1));
   EXPECT_EQ(started(giver, 1s + 25ms), "");
+  EXPECT_EQ(giver.next_tick(1s + 50ms), MonotonicTime::max()) << "a blocked upload must not keep the timer busy";
   EXPECT_EQ(started(giver, 1s + 40ms), "2:2 ");
 }
 
