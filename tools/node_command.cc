@@ -51,7 +51,7 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/// Says once whom the node waits for, again when that changes, and when it is ready.
+/// Says whom the node waits for, after a second and again every ten, and when it is ready.
 class Narrator {
  public:
   explicit Narrator(const node::Node& node) : thread_([&node](const std::stop_token& stop) { run(node, stop); }) {}
@@ -59,22 +59,21 @@ class Narrator {
  private:
   static void run(const node::Node& node, const std::stop_token& stop) {
     constexpr Duration kLook = std::chrono::milliseconds(100);
+    constexpr Duration kPatience = std::chrono::seconds(1);
     constexpr Duration kRepeat = std::chrono::seconds(10);
-    std::string told = "the node is starting";
-    MonotonicTime when = system_clock().monotonic();
+    bool ready = false;
+    MonotonicTime tell = system_clock().monotonic() + kPatience;
     while (!stop.stop_requested()) {
-      std::string waits_for = node.not_ready();
+      const std::string waits_for = node.not_ready();
       const MonotonicTime now = system_clock().monotonic();
-      if (waits_for.empty() && !told.empty()) log::info("node.ready", "label={}", node.label());
-      if (!waits_for.empty() && (waits_for != told ? now - when > std::chrono::seconds(1) || told.empty() : now - when > kRepeat)) {
+      if (waits_for.empty()) {
+        if (!ready) log::info("node.ready", "label={}", node.label());
+        tell = now + kPatience;
+      } else if (now >= tell) {
         log::info("node.waiting", "label={} for=\"{}\"", node.label(), waits_for);
-        when = now;
-      } else if (waits_for.empty()) {
-        when = now;
-      } else {
-        waits_for = told;  // not said yet
+        tell = now + kRepeat;
       }
-      told = std::move(waits_for);
+      ready = waits_for.empty();
       std::this_thread::sleep_for(kLook);
     }
   }
