@@ -64,6 +64,8 @@ struct Http {
   Duration drain = 10s;
 };
 
+/// Stock's settings of a peer. Those that the table of options leaves out are only taken, and ignored, from stock's
+/// PATCH /x/config/scheduler.
 struct Scheduler {
   Duration seeder_tti = 5min;
   Duration leecher_tti = 5min;
@@ -204,9 +206,6 @@ struct AgentConfig {
       std::string docker_host = "unix:///var/run/docker.sock";
       std::string docker_version = "1.21";
     } docker;
-    struct Containerd {
-      std::string address = "/run/containerd/containerd.sock";
-    } containerd;
   } container_runtime;
   Tls tls;
   Log log;

@@ -247,25 +247,25 @@ class Table {
 #define KR_UNDER(member, ...) \
   table.add(prefix + #member, [at](auto& c) -> auto& { return at(c).member; }, __VA_ARGS__)
 
+/// What both the agent's and the origin's scheduler have.
 template <class C, class F>
 void add_scheduler(Table<C>& table, const std::string& prefix, F at) {
-  KR_UNDER(seeder_tti, time(kSecond, kAny, "A complete torrent that nobody has asked for this long is closed (its bytes stay)."));
-  KR_UNDER(leecher_tti, time(kSecond, kAny, "A download that has made no progress for this long fails."));
-  KR_UNDER(conn_tti, time(kSecond, kAny, "A connection on which nothing useful has passed for this long is closed."));
-  KR_UNDER(conn_ttl, time(kSecond, kAny, "A connection is closed after this long in any case."));
-  KR_UNDER(probe_timeout, time(kMillisecond, kAny, "The health probe of the event loop fails after this long."));
+  KR_UNDER(seeder_tti, time(kSecond, kAny, "A complete torrent that nobody has asked for this long leaves memory; its bytes stay."));
   KR_UNDER(connstate.max_open_conn,
            number(1, 1000, "Peer connections of one torrent.", "stock has 10; more spread faster and cost memory"));
-  KR_UNDER(connstate.disable_blacklist, boolean("Never avoid a peer that failed.", "tests only"));
-  KR_UNDER(connstate.blacklist_duration, time(0, kAny, "A peer whose connection failed is not dialled again for this long."));
   KR_UNDER(conn.handshake_timeout, time(kMillisecond, kAny, "A peer must finish the handshake in this time."));
   KR_UNDER(conn.bandwidth.enable, boolean("Limit what the peers of this process send and receive."));
-  KR_UNDER(conn.bandwidth.egress_bits_per_sec, bits("Piece bytes sent, all connections together.", "the network is shared with the application"));
-  KR_UNDER(conn.bandwidth.ingress_bits_per_sec, bits("Piece bytes received, all connections together."));
-  KR_UNDER(dispatch.piece_request_min_timeout, time(kMillisecond, kAny, "A piece that has not come after this long is asked of another peer."));
-  KR_UNDER(dispatch.piece_request_timeout_per_mb, time(0, kAny, "Added to that time for each MB of the piece."));
-  KR_UNDER(dispatch.pipeline_limit, number(1, 100, "Pieces asked of one agent at a time.", "stock has 3; with many connections one spreads pieces best"));
-  KR_UNDER(dispatch.origin_pipeline_limit, number(1, 100, "Pieces asked of one origin at a time."));
+  KR_UNDER(conn.bandwidth.egress_bits_per_sec, bits("Piece bytes sent, all connections together; 0 is no limit.", "the network is shared with the application"));
+  KR_UNDER(conn.bandwidth.ingress_bits_per_sec, bits("Piece bytes received, all connections together; 0 is no limit."));
+}
+
+/// What only those have who download.
+template <class C, class F>
+void add_leecher(Table<C>& table, const std::string& prefix, F at) {
+  KR_UNDER(leecher_tti, time(kSecond, kAny, "A download that has got nothing for this long fails."));
+  KR_UNDER(probe_timeout, time(kMillisecond, kAny, "The health probe of the event loop fails after this long."));
+  KR_UNDER(connstate.disable_blacklist, boolean("Never avoid a peer that failed.", "tests only"));
+  KR_UNDER(connstate.blacklist_duration, time(0, kAny, "A peer that could not be reached, or broke the rules, is not dialled again for this long."));
 }
 
 template <class C>
@@ -354,10 +354,11 @@ std::vector<Option<AgentConfig>> make_agent_options() {
   KR_OPTION(store.cache_cleanup.ttl, time(kSecond, kAny, "A blob that nobody has read for this long is removed.", "a small disk, or images that are pulled again after weeks"));
   KR_OPTION(store.cache_cleanup.interval, time(kSecond, kAny, "How often that is looked at."));
   KR_OPTION(peer_id_factory, choice({"addr_hash", "random"}, "A peer id made from host and port, or drawn at each start."));
-  add_scheduler(table, "scheduler.", [](auto& c) -> auto& { return c.scheduler; });
+  const auto scheduler = [](auto& c) -> auto& { return c.scheduler; };
+  add_scheduler(table, "scheduler.", scheduler);
+  add_leecher(table, "scheduler.", scheduler);
   KR_OPTION(container_runtime.docker.docker_host, text("Docker's socket, for preloading."));
   KR_OPTION(container_runtime.docker.docker_version, text("Docker's API version, for preloading."));
-  KR_OPTION(container_runtime.containerd.address, path("Containerd's socket, for preloading."));
   add_process(table);
   return table.take();
 }
@@ -412,6 +413,7 @@ const std::vector<Option<AgentConfig>>& agent_options() {
 }
 
 const std::vector<ForeignKey>& foreign_keys() {
+  static constexpr std::string_view kSwarmDecides = "the swarm itself decides when to dial, whom to ask and how long to wait";
   static const std::vector<ForeignKey> table{
       {"zap", true, "logging is set by log.level and log.format"},
       {"*.zap", true, "logging is set by log.level and log.format"},
@@ -448,8 +450,29 @@ const std::vector<ForeignKey>& foreign_keys() {
       {"*.scheduler.torrentlog", true, "logging is set by log.level and log.format"},
       {"scheduler.log", true, "logging is set by log.level and log.format"},
       {"*.scheduler.log", true, "logging is set by log.level and log.format"},
-      {"scheduler.preemption_interval", true, "idle connections are closed by conn_tti alone"},
-      {"*.scheduler.preemption_interval", true, "idle connections are closed by conn_tti alone"},
+      {"scheduler.preemption_interval", true, kSwarmDecides},
+      {"*.scheduler.preemption_interval", true, kSwarmDecides},
+      {"scheduler.disable_preemption", true, kSwarmDecides},
+      {"*.scheduler.disable_preemption", true, kSwarmDecides},
+      {"scheduler.conn_tti", true, kSwarmDecides},
+      {"*.scheduler.conn_tti", true, kSwarmDecides},
+      {"scheduler.conn_ttl", true, kSwarmDecides},
+      {"*.scheduler.conn_ttl", true, kSwarmDecides},
+      {"scheduler.dispatch", true, kSwarmDecides},
+      {"*.scheduler.dispatch", true, kSwarmDecides},
+      {"scheduler.connstate.max_mutual_conn", true, kSwarmDecides},
+      {"*.scheduler.connstate.max_mutual_conn", true, kSwarmDecides},
+      {"scheduler.conn.sender_buffer_size", true, "memory for transfers is bounded for the whole process"},
+      {"*.scheduler.conn.sender_buffer_size", true, "memory for transfers is bounded for the whole process"},
+      {"scheduler.conn.receiver_buffer_size", true, "memory for transfers is bounded for the whole process"},
+      {"*.scheduler.conn.receiver_buffer_size", true, "memory for transfers is bounded for the whole process"},
+      {"scheduler.conn.bandwidth.token_size", true, "the rate alone decides"},
+      {"*.scheduler.conn.bandwidth.token_size", true, "the rate alone decides"},
+      {"*.scheduler.leecher_tti", true, "a node's peer only gives"},
+      {"*.scheduler.probe_timeout", true, "a node's peer only gives"},
+      {"*.scheduler.connstate.disable_blacklist", true, "a node's peer only gives"},
+      {"*.scheduler.connstate.blacklist_duration", true, "a node's peer only gives"},
+      {"container_runtime.containerd", true, "preloading goes through docker in this version"},
       {"scheduler.emit_stats_interval", true, "every process serves /metrics"},
       {"*.scheduler.emit_stats_interval", true, "every process serves /metrics"},
       {"tls.client", true, "the processes of this version speak plain HTTP to each other"},

@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "http/errors.h"
 #include "src/net/dial.h"
 
@@ -48,12 +50,23 @@ Result<std::string> Caller::get(const std::string& host, std::uint16_t port, con
   request.target = target;
   request.timeout = timeout;
   KR_TRY(Reply reply, call(std::move(request)));
-  if (reply.status != 200) return std::unexpected(http::error_from(reply.status, reply.body, fmt::format("{}:{}", host, port)));
+  if (reply.status != 200) return std::unexpected(error_of(reply, fmt::format("{}:{}", host, port)));
   return std::move(reply.body);
 }
 
 Result<Reply> Caller::fetch(http::ClientRequest request, std::function<Result<>(std::string_view)> each) {
   return net::block_on(loop_.executor(), streamed(client_, std::move(request), each));
+}
+
+Error error_of(const Reply& reply, std::string_view what) {
+  const auto json = nlohmann::json::parse(reply.body, nullptr, false);
+  if (json.is_object() && json.contains("errors") && json["errors"].is_array() && !json["errors"].empty()) {
+    const auto& first = json["errors"][0];
+    if (first.is_object() && first.contains("message") && first["message"].is_string()) {
+      return {http::code_of(reply.status), fmt::format("{}: {} ({})", what, first["message"].get<std::string>(), reply.status)};
+    }
+  }
+  return http::error_from(reply.status, reply.body, what);
 }
 
 Result<Target> parse_target(std::string_view text, std::uint16_t default_port) {

@@ -34,6 +34,9 @@ class Caller {
   http::Client client_;
 };
 
+/// An answer that is not what was wanted, as an error: the sentence of OCI's error body where there is one, else the body.
+Error error_of(const Reply& reply, std::string_view what);
+
 /// "host", "host:port" or "http://host:port"; the default port where none is given.
 struct Target {
   std::string host;

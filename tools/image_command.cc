@@ -11,7 +11,6 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "http/errors.h"
 #include "http/url.h"
 #include "src/base/file.h"
 #include "src/core/digest.h"
@@ -120,7 +119,7 @@ class Pusher {
     put.headers.set("Content-Type", manifest.media_type);
     put.body = body;
     KR_TRY(const Reply reply, caller_.call(std::move(put)));
-    if (reply.status != 201) return std::unexpected(http::error_from(reply.status, reply.body, "manifest " + digest.str()));
+    if (reply.status != 201) return std::unexpected(error_of(reply, "manifest " + digest.str()));
     return {};
   }
 
@@ -137,7 +136,7 @@ class Pusher {
     KR_TRY(const UniqueFd fd, file::open(blob_path(layout_, blob.digest), O_RDONLY));
     KR_TRY(const std::uint64_t bytes, file::size(fd.get()));
     KR_TRY(const Reply begun, caller_.call(request(http::Method::kPost, base() + "/blobs/uploads/")));
-    if (begun.status != 202) return std::unexpected(http::error_from(begun.status, begun.body, "start of an upload"));
+    if (begun.status != 202) return std::unexpected(error_of(begun, "start of an upload"));
     std::string location(begun.headers.first("Location"));
     if (location.starts_with("http")) {
       KR_TRY(const http::Url url, http::parse_url(location));
@@ -154,7 +153,7 @@ class Pusher {
                                 },
                                 .length = bytes};
     KR_TRY(const Reply done, caller_.call(std::move(put)));
-    if (done.status != 201) return std::unexpected(http::error_from(done.status, done.body, "blob " + blob.digest.str()));
+    if (done.status != 201) return std::unexpected(error_of(done, "blob " + blob.digest.str()));
     progress_.done(blob.digest.str(), bytes, "pushed");
     return {};
   }
@@ -209,7 +208,7 @@ class Puller {
     http::ClientRequest get = request(base() + "/manifests/" + reference);
     get.headers.set("Accept", kAccept);
     KR_TRY(const Reply reply, caller_.call(std::move(get)));
-    if (reply.status != 200) return std::unexpected(http::error_from(reply.status, reply.body, image_.repository.str() + ":" + reference));
+    if (reply.status != 200) return std::unexpected(error_of(reply, image_.repository.str() + ":" + reference));
     KR_TRY(const Manifest manifest, Manifest::parse(reply.body, ""));
     const Descriptor out{.digest = Digest::of(reply.body), .size = reply.body.size(), .media_type = manifest.media_type, .is_manifest = true};
     if (reference.starts_with("sha256:") && out.digest.str() != reference) {
@@ -246,7 +245,7 @@ class Puller {
       progress_.moved(bytes.size());
       return {};
     }));
-    if (reply.status != 200) return std::unexpected(http::error_from(reply.status, reply.body, "blob " + blob.digest.str()));
+    if (reply.status != 200) return std::unexpected(error_of(reply, "blob " + blob.digest.str()));
     if (hasher.finish() != blob.digest) {
       ::unlink(part.c_str());
       return fail(Code::kDigestMismatch, "the {} bytes that came for {} are not it; nothing was kept", offset, blob.digest.str());

@@ -12,6 +12,7 @@ namespace {
 using json = nlohmann::json;
 
 constexpr std::uint16_t kAdminPort = 14002;
+constexpr std::size_t kShardsShown = 10;
 
 struct Words {
   std::string host = "127.0.0.1";
@@ -57,7 +58,9 @@ void print_table(const json& status) {
   for (const auto& leader : shards["leaders"].items()) leaders += fmt::format("{}{} {}", leaders.empty() ? "" : ", ", leader.key(), leader.value().dump());
   const auto lost = shards["without_leader"].size();
   fmt::print("Shards: {}; leaders: {}{}\n", shards.value("total", 0), leaders.empty() ? "nobody" : leaders,
-             lost == 0 ? "" : fmt::format("; {} without a leader: {}", lost, shards["without_leader"].dump()));
+             lost == 0             ? ""
+             : lost <= kShardsShown ? fmt::format("; without a leader: {}", shards["without_leader"].dump())
+                                    : fmt::format("; {} without a leader", lost));
   for (const json& node : status["nodes"]) {
     if (node.value("up", false)) {
       fmt::print("Roles:  {}\n", roles_text(node));

@@ -207,7 +207,14 @@ Result<void> Node::Impl::start() {
 std::string Node::Impl::not_ready() const {
   if (stopping_) return "the node is stopping";
   if (!listening_) return "the node is starting";
-  return groups_->not_ready();
+  std::string waits_for = groups_->not_ready();
+  if (waits_for.empty()) return {};
+  std::string absent;
+  for (const group::PeerStatus& peer : groups_->peers()) {
+    if (peer.up || waits_for.find(peer.label) != std::string::npos) continue;
+    absent += fmt::format("{}{} ({})", absent.empty() ? "" : ", ", peer.label, peer.refused.empty() ? member(peer.label).host : peer.refused);
+  }
+  return absent.empty() ? waits_for : fmt::format("{}; not connected to {}", waits_for, absent);
 }
 
 void Node::Impl::stop() {

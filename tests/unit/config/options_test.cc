@@ -40,6 +40,18 @@ TEST(Options, NoForeignKeyHidesAnOption) {
   }
 }
 
+TEST(Options, AnOptionOfOneProcessIsNoUnknownKeyOfTheOthers) {
+  // Stock gives origins and agents the same scheduler section: whatever an agent takes there, a node takes or ignores.
+  for (const auto& option : agent_options()) {
+    if (!option.path.starts_with("scheduler.")) continue;
+    const std::string path = "origin." + option.path;
+    bool known = false;
+    for (const auto& node : node_options()) known = known || node.path == path;
+    for (const ForeignKey& key : foreign_keys()) known = known || key.pattern == "*." + option.path;
+    EXPECT_TRUE(known) << path;
+  }
+}
+
 TEST(Options, TheReferencePageIsCurrent) {
   std::ifstream file(KRAKEN_SOURCE_DIR "/docs/reference/config.md");
   std::ostringstream text;
