@@ -129,7 +129,8 @@ net::Task<p2p::AnnounceReply> Cluster::announce(InfoHash infohash, Digest digest
   body["peer"] = peer;
   Ask question{.method = http::Method::kPost,
                .target = "/announce/" + infohash.hex(),
-               .headers = {{"Content-Type", "application/json"}},
+               // Ours: a node then hands out one holder first and leaves the rest to the swarm (src/tracker/routes.h).
+               .headers = {{"Content-Type", "application/json"}, {"Kraken-Swarm", "1"}},
                .body = body.dump(),
                .key = digest.prefix(),
                .bytes_max = kAnnounceBytesMax,
