@@ -476,15 +476,22 @@ std::uint32_t Swarm::limit_each() const {
 void Swarm::ask_all(MonotonicTime now) {
   if (verified_ || open_count_ == 0 || connections_.empty()) return;
   const std::uint32_t limit = limit_each();
-  // Where other agents have something, origins get their share of the requests in all, not each: what an agent can give,
+  // Where other agents are connected, origins get their share of the requests in all, not each: what an agent can give,
   // an origin need not send twice (the bar: 1.5 copies for three agents at once).
   std::size_t agents = 0;
+  std::size_t giving = 0;
   std::size_t at_origins = 0;
   for (const auto& [id, connection] : connections_) {
     if (connection.peer.origin) at_origins += connection.outstanding.size();
-    else if (connection.useful_pieces > 0 && !connection.suspect) ++agents;
+    else if (!connection.suspect) {
+      ++agents;
+      if (connection.useful_pieces > 0) ++giving;
+    }
   }
-  const std::size_t origins_limit = agents == 0 ? SIZE_MAX : std::max<std::size_t>(1, options_.outstanding / (agents + 1));
+  // Also while those agents have nothing new: without it, a burst of requests to origins whenever that happens makes a
+  // good part of all copies.
+  const std::size_t least = giving >= 2 ? 1 : 2;
+  const std::size_t origins_limit = agents == 0 ? SIZE_MAX : std::max<std::size_t>(least, options_.outstanding / (2 * (agents + 1)));
   // One request each before a second one for anybody; who is first is chance, so that no neighbour is always asked last.
   std::vector<std::pair<ConnectionId, Connection*>> order;
   for (auto& [id, connection] : connections_)
@@ -522,7 +529,7 @@ std::optional<std::uint32_t> Swarm::choose(MonotonicTime now, const Connection& 
     // With other leechers about, only what the reader has waited for comes out of turn: hosts that all read in order
     // would all ask for the same pieces, and the swarm would have nothing to exchange.
     const bool strict = leechers_ == 0;
-    if (!strict && now - reader.head_since < options_.urgent_after) continue;
+    if (!strict && now - reader.head_since < std::max(options_.urgent_after, usual_service_ * 4)) continue;
     const std::uint32_t end = strict || head == count ? count : head + 1;
     if (const auto piece = lowest(connection, head, end)) return piece;
   }

@@ -34,8 +34,8 @@ struct Options {
   std::uint32_t outstanding = 8;        // whole-piece requests wanted under way over all useful connections
   std::uint32_t outstanding_each_max = 5;
   std::uint32_t candidates_max = 256;   // pieces looked at for one choice
-  /// Where other leechers are connected, the piece that a local reader has waited for so long is asked for before all
-  /// others. Without them a reader gets strict order.
+  /// Where other leechers are connected, the piece that a local reader has waited for so long (and four times the usual
+  /// service time) is asked for before all others. Without them a reader gets strict order.
   Duration urgent_after = 100ms;
   Duration refused_pause = 1s;          // a peer that closed before its handshake
   Duration failed_pause = 30s;          // one that could not be reached, or broke the rules

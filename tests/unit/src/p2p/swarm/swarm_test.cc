@@ -138,12 +138,21 @@ TEST(Swarm, AReaderAmongLeechersGetsOutOfTurnOnlyWhatItHasWaitedFor) {
     f.connect(1, std::string(64, '#'));
     const Told at_once = told(f.swarm);
     first_at_once += static_cast<int>(count_of(at_once, "1?0") == 1 && at_once.front() == "1?0");
-    const auto piece = static_cast<std::uint32_t>(std::stoul(at_once.front().substr(2)));
+    // A quick first piece makes the usual service time short; the second one takes longer than a reader likes to wait.
+    const auto asked = [](const Told& all) {
+      for (const std::string& text : all)
+        if (text.starts_with("1?")) return static_cast<std::uint32_t>(std::stoul(text.substr(2)));
+      return UINT32_MAX;
+    };
+    f.now += 10ms;
+    const std::uint32_t first = asked(at_once);
+    f.deliver(1, first);
+    const std::uint32_t second = asked(told(f.swarm));
     f.now += 200ms;
-    f.deliver(1, piece);
-    const Told later = told(f.swarm);
-    if (piece != 0) {
-      EXPECT_EQ(count_of(later, "1?0"), 1U) << "what the reader waits for comes next";
+    f.deliver(1, second);
+    const std::uint32_t third = asked(told(f.swarm));
+    if (first != 0 && second != 0) {
+      EXPECT_EQ(third, 0U) << "what the reader waits for comes next";
     }
   }
   EXPECT_LT(first_at_once, 5);
@@ -155,7 +164,7 @@ TEST(Swarm, OriginsGetTheirShareOfTheRequestsInAllWhereAgentsHaveSomething) {
   f.connect(2, std::string(32, '.') + std::string(32, '#'));
   for (std::uint8_t origin = 3; origin <= 5; ++origin) f.connect(origin, std::string(64, '#'), true);
   const Told all = told(f.swarm);
-  EXPECT_EQ(count_of(all, "3?") + count_of(all, "4?") + count_of(all, "5?"), 2U);  // 8 wanted over two agents and the origins
+  EXPECT_EQ(count_of(all, "3?") + count_of(all, "4?") + count_of(all, "5?"), 1U);
 }
 
 TEST(Swarm, AnnouncesEachPieceToEveryOtherNeighbourAndCompletesTowardsThoseThatLackSomething) {
