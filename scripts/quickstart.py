@@ -148,10 +148,13 @@ def make_image(folder):
     return layout
 
 
-def push(layout):
+def push(layout, folder):
     where = f"{NODES[0]}:15000/{IMAGE}"
     if docker_answers():
-        run("skopeo", "copy", f"oci:{layout}:v1", f"docker-daemon:{where}")
+        archive = os.path.join(folder, "image.tar")
+        run("skopeo", "copy", f"oci:{layout}:v1", f"docker-archive:{archive}:{where}")
+        run("docker", "load", "--input", archive)
+        os.unlink(archive)
         run("docker", "push", where)
         return "docker"
     run("skopeo", "copy", "--preserve-digests", "--dest-tls-verify=false", f"oci:{layout}:v1", f"docker://{where}")
@@ -236,7 +239,7 @@ def up(cluster, check):
     say("2. Three nodes (127.0.0.1 to .3) and three agents (127.0.0.11 to .13)")
     cluster.start()
     start = time.monotonic()
-    client = push(layout)
+    client = push(layout, cluster.folder)
     say(f"3. Pushed {IMAGE} to node 127.0.0.1 with {client} in {time.monotonic() - start:.2f} s")
     manifest, digest = manifest_of(NODES[2], 5000)
     seconds = pull_all(cluster.folder)
