@@ -52,7 +52,6 @@ target_compile_options(kraken_options INTERFACE -ffunction-sections)
 target_link_libraries(kraken_options INTERFACE Threads::Threads fmt::fmt)
 
 if(KRAKEN_SANITIZE)
-  set(CMAKE_CXX_FLAGS_DEBUG "-O1 -gline-tables-only")
   target_compile_options(kraken_options INTERFACE -fsanitize=${KRAKEN_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(kraken_options INTERFACE -fsanitize=${KRAKEN_SANITIZE})
   target_compile_definitions(kraken_options INTERFACE _GLIBCXX_ASSERTIONS KRAKEN_SANITIZED=1)
