@@ -252,11 +252,22 @@ TEST(Cluster, AnIdleClusterDoesNotSync) {
         if (status.applied == 0 || status.applied != status.last) return false;
     return true;
   }));
-  std::vector<std::uint64_t> before;
-  for (std::size_t i = 0; i < 3; ++i) before.push_back(cluster.store(i).statistics().syncs);
-  const MonotonicTime until = system_clock().monotonic() + 1s;
-  EXPECT_TRUE(Cluster::eventually([&] { return system_clock().monotonic() > until; }));
-  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(cluster.store(i).statistics().syncs, before[i]);
+  // A whole second without a sync on any node. Not the first one necessarily: on a slow machine an election may still fall
+  // into it, and preferred leaders take over after some seconds.
+  const auto syncs = [&] {
+    std::vector<std::uint64_t> each;
+    for (std::size_t i = 0; i < 3; ++i) each.push_back(cluster.store(i).statistics().syncs);
+    return each;
+  };
+  std::vector<std::uint64_t> before = syncs();
+  MonotonicTime since = system_clock().monotonic();
+  EXPECT_TRUE(Cluster::eventually([&] {
+    if (std::vector<std::uint64_t> seen = syncs(); seen != before) {
+      before = std::move(seen);
+      since = system_clock().monotonic();
+    }
+    return system_clock().monotonic() - since > 1s;
+  }));
 }
 
 TEST_P(Stores, A128ShardsStartSoon) {
@@ -318,15 +329,15 @@ TEST(Cluster, ACommandThatIsTooLargeIsRefused) {
 }
 
 TEST(Cluster, LeadershipIsReportedWhenServingBeginsAndEnds) {
+  std::atomic<int> ended{0};  // outlives the cluster, whose loops call back until they have stopped
   Cluster cluster;
   cluster.start_all();
   const std::size_t leader = cluster.leader(kShard);
-  std::atomic<int> ended{0};
   cluster.node(leader).on_leadership([&](ShardId shard, bool leads) {
     if (shard == kShard && !leads) ++ended;
   });
   cluster.node(leader).transfer(kShard, "");
-  EXPECT_TRUE(Cluster::eventually([&] { return ended == 1; }));
+  EXPECT_TRUE(Cluster::eventually([&] { return ended >= 1; }));
   EXPECT_NE(cluster.leader(kShard), leader);
 }
 
