@@ -79,6 +79,8 @@ function(kraken_executable target)
   target_link_libraries(${target} PRIVATE kraken_options ${arg_DEPS})
 endfunction()
 
+set(KRAKEN_TSAN_ENVIRONMENT "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp")
+
 # What a sanitizer build needs, without the rest.
 add_custom_target(kraken_tests_asan)
 add_custom_target(kraken_tests_tsan)
@@ -94,6 +96,9 @@ function(kraken_unit_test name)
     set(threads tsan)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS "unit;${threads}")
+  if(KRAKEN_SANITIZE MATCHES "thread")
+    set_tests_properties(${name} PROPERTIES ENVIRONMENT "${KRAKEN_TSAN_ENVIRONMENT}")
+  endif()
   add_dependencies(kraken_tests_asan ${name})
   if(arg_THREADS)
     add_dependencies(kraken_tests_tsan ${name})

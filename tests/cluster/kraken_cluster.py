@@ -341,7 +341,10 @@ class Cluster:
         return self
 
     def __exit__(self, kind, value, trace):
-        self.close(failed=kind is not None)
+        reports = [process.name for process in self.nodes + self.agents if os.path.exists(process.log) and "Sanitizer" in process.log_text()]
+        self.close(failed=kind is not None or bool(reports))
+        if kind is None:
+            assert not reports, f"a sanitizer reported in {reports}"
 
 
 def run_tests(namespace):

@@ -2,7 +2,7 @@
 """Push to any node, pull through any agent, peer to peer."""
 import sys
 
-from kraken_cluster import Cluster, digest_of, random_bytes, run_tests
+from kraken_cluster import Cluster, digest_of, random_bytes, run_tests, wait_for
 
 
 def test_push_to_one_node_pull_through_three_agents(kraken):
@@ -44,6 +44,36 @@ def test_tag_pushed_again_serves_the_new_digest_on_every_node(kraken):
             assert cluster.nodes[round_number % 3].put_tag("r/app:latest", digest).status == 200
             for node in cluster.nodes:
                 assert node.get_tag("r/app:latest").body.decode() == digest
+
+
+def test_push_kill_pull(kraken):
+    """With slow elections, so that it runs under the thread sanitizer too."""
+    slow = "raft:\n  beat: 200ms\n  election_min: 3s\n  election_max: 6s\n"
+    with Cluster(kraken, nodes=3, agents=1, max_replica=2, node_yaml=slow) as cluster:
+        cluster.start()
+        layers = [random_bytes(5_000_000, 1), random_bytes(100_000, 2)]
+        cluster.nodes[0].push_image("r/app", "before", layers)
+        cluster.nodes[2].kill()
+        more = random_bytes(3_000_000, 3)
+        wait_for(lambda: pushes(cluster.nodes[0], more), 60, "a push after the kill")
+        assert cluster.agents[0].pull_blob("r/app", digest_of(more)) == more
+        assert wait_for(lambda: cluster.agents[0].pull_manifest("r/app", "before").status == 200, 60, "the tag can be read")
+        assert cluster.agents[0].pull_blob("r/app", digest_of(layers[0])) == layers[0]
+        cluster.nodes[2].start()
+        cluster.wait_ready([cluster.nodes[2]])
+        assert cluster.nodes[2].pull_blob("r/app", digest_of(more)) == more
+        for process in cluster.nodes + cluster.agents:
+            assert process.stop() == 0, f"{process.name} ended badly: {process.log_text()[-500:]}"
+
+
+def pushes(node, content):
+    """Whether a push gets through; between leaders it may be told to try again."""
+    try:
+        node.push_blob("r/app", content, timeout=30)
+        return True
+    except AssertionError as error:
+        assert " 50" in f" {error}", error
+        return False
 
 
 if __name__ == "__main__":
