@@ -261,15 +261,15 @@ TEST_F(ServerTest, AnErrorBeforeTheAnswerGoesThroughTheErrorWriter) {
 
 TEST_F(ServerTest, AFileGoesOutWholeAndInRanges) {
   const auto content = pattern(5'000'000);
-  const auto fd = file_with(content);
-  router.add(Method::kGet, "/all", [&](Exchange& exchange) {
-    return exchange.reply_file(200, Headers{}, fd.get(), 0, content.size());
+  const auto fd = std::make_shared<UniqueFd>(file_with(content));  // the server's handlers keep it open
+  router.add(Method::kGet, "/all", [fd, bytes = content.size()](Exchange& exchange) {
+    return exchange.reply_file(200, Headers{}, fd->get(), 0, bytes);
   });
-  router.add(Method::kGet, "/part", [&](Exchange& exchange) {
-    return exchange.reply_file(206, Headers{}, fd.get(), 12'345, 2'000'000);
+  router.add(Method::kGet, "/part", [fd](Exchange& exchange) {
+    return exchange.reply_file(206, Headers{}, fd->get(), 12'345, 2'000'000);
   });
-  router.add(Method::kGet, "/beyond", [&](Exchange& exchange) {
-    return exchange.reply_file(200, Headers{}, fd.get(), 0, content.size() + 1);
+  router.add(Method::kGet, "/beyond", [fd, bytes = content.size()](Exchange& exchange) {
+    return exchange.reply_file(200, Headers{}, fd->get(), 0, bytes + 1);
   });
   serve();
   RawClient client(port());
