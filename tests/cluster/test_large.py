@@ -25,7 +25,7 @@ def push_large(node, megabytes, seed):
         for i in range(megabytes):
             yield i.to_bytes(8, "big") + seed.to_bytes(8, "big") + MEGABYTE[16:]
 
-    patched = node.registry("PATCH", location, body=chunks(), headers={"Content-Type": "application/octet-stream", "Transfer-Encoding": "chunked"}, timeout=600)
+    patched = node.registry("PATCH", location, body=chunks(), headers={"Content-Type": "application/octet-stream"}, timeout=600)
     assert patched.status == 202, patched
     location = patched.headers["Location"].replace(f"http://{node.host}:15000", "")
     done = node.registry("PUT", location + ("&" if "?" in location else "?") + "digest=" + digest, body=b"", timeout=600)
