@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Agents that are killed, lied to, or lose their tracker still deliver the right bytes."""
 import contextlib
-import hashlib
-import http.client
+import os
+import socket
+import struct
 import sys
 import threading
 import time
 
-from kraken_cluster import SLACK, UNREACHABLE, Cluster, digest_of, random_bytes, run_tests, wait_for
+from kraken_cluster import SLACK, UNREACHABLE, Cluster, announce, digest_of, infohash_of, random_bytes, request, run_tests, wait_for
 
 
 def pull_in_thread(agent, digest, results, key):
@@ -51,7 +52,6 @@ def test_damaged_cache_of_a_killed_agent_is_not_served(kraken):
         agent = cluster.agents[0]
         assert agent.pull_blob("r/x", digest) == content
         agent.kill()
-        import os
         damaged = 0
         for folder, _, names in os.walk(agent.folder):
             for name in names:
@@ -103,6 +103,82 @@ def test_paused_holder_delays_no_pull(kraken):
         print(f"  40 MB with a frozen holder: {time.monotonic() - start:.2f} s", flush=True)
         cluster.nodes[1].resume()
         assert time.monotonic() - start < 5 * 5 * SLACK
+
+
+def varint(value):
+    out = b""
+    while value > 0x7f:
+        out += bytes([value & 0x7f | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def read_exactly(peer, size):
+    data = b""
+    while len(data) < size:
+        part = peer.recv(size - len(data))
+        if not part:
+            raise ConnectionError("closed")
+        data += part
+    return data
+
+
+def lie(peer, infohash, name, pieces, peer_id):
+    """A seeder by stock's protocol (facts: frames of length and protobuf) whose every piece is wrong."""
+    def message(number, body):
+        return bytes([number << 3 | 2]) + varint(len(body)) + body
+
+    def send(content, raw=b""):
+        peer.sendall(struct.pack(">I", len(content)) + content + raw)
+
+    read_exactly(peer, struct.unpack(">I", read_exactly(peer, 4))[0])
+    send(message(3, message(2, infohash.encode()) + message(3, name.encode()) + message(4, peer_id.encode())
+                 + message(5, struct.pack(">QQ", pieces, (1 << pieces) - 1))))
+    while True:
+        request = read_exactly(peer, struct.unpack(">I", read_exactly(peer, 4))[0])
+        if request[:2] != b"\x10\x01":
+            continue
+        fields, at = {}, 4  # type, then field 4 with its length: index is field 2, length field 4
+        while at < len(request):
+            key, value, shift = request[at], 0, 0
+            at += 1
+            while True:
+                value |= (request[at] & 0x7f) << shift
+                shift, at = shift + 7, at + 1
+                if request[at - 1] < 0x80:
+                    break
+            fields[key >> 3] = value
+        body = (b"\x10" + varint(fields[2]) if fields.get(2) else b"") + b"\x20" + varint(fields[4])
+        send(b"\x10\x02" + message(5, body), b"\0" * fields[4])
+
+
+def test_peer_that_sends_wrong_bytes_is_dropped_and_the_pull_completes(kraken):
+    with Cluster(kraken, nodes=3, agents=1) as cluster:
+        cluster.start()
+        content = random_bytes(120_000_000, 1)
+        digest = cluster.nodes[0].push_blob("r/x", content)
+        metainfo = request("GET", cluster.nodes[0].host, 15003, f"/namespace/r%2Fx/blobs/{digest}/metainfo").json()
+        infohash, pieces = infohash_of(metainfo), len(metainfo["Info"]["PieceSums"])
+        liar = f"{cluster.subnet.prefix}.99"
+        served = []
+
+        def serve(listener):
+            with contextlib.suppress(OSError):
+                while True:
+                    peer, _ = listener.accept()
+                    served.append(peer)
+                    with contextlib.suppress(OSError), peer:
+                        lie(peer, infohash, digest.split(":")[1], pieces, "01" * 20)
+
+        with socket.create_server((liar, 16001)) as listener:
+            threading.Thread(target=serve, args=(listener,), daemon=True).start()
+            for node in cluster.nodes:
+                assert announce(node, digest, infohash, 1, True, ip=liar, port=16001).status == 200
+            agent = cluster.agents[0]
+            assert agent.pull_blob("r/x", digest, timeout=180) == content
+            assert served, "the liar was never asked"
+            assert agent.metric("kr_p2p_bad_pieces_total") >= 1
+            print(f"  the liar was dialled {len(served)} times, {agent.metric('kr_p2p_bad_pieces_total'):.0f} wrong pieces", flush=True)
 
 
 def test_range_and_head_through_an_agent(kraken):

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from kraken_cluster import UNREACHABLE, Cluster, digest_of, random_bytes, request, run_tests, wait_for
+from kraken_cluster import UNREACHABLE, Cluster, announce, digest_of, infohash_of, random_bytes, request, run_tests, wait_for
 
 
 def test_two_writers_of_one_tag_leave_nodes_that_agree(kraken):
@@ -72,21 +72,6 @@ def test_server_that_dies_in_mid_answer_leaves_no_complete_looking_200(kraken):
             connection.close()
             node.start()
             cluster.wait_ready([node])
-
-
-def announce(node, metainfo_digest, infohash, peer_number, complete):
-    peer = {"peer_id": [peer_number] * 20, "ip": "127.0.0.99", "port": 1, "origin": False, "complete": complete}
-    import json
-    return request("POST", node.host, 15003, f"/announce/{infohash}",
-                   body=json.dumps({"name": metainfo_digest.split(":")[1], "digest": metainfo_digest, "info_hash": list(bytes.fromhex(infohash)), "peer": peer}),
-                   headers={"Content-Type": "application/json"})
-
-
-def infohash_of(metainfo):
-    import hashlib
-    info = metainfo["Info"]
-    sums = "".join(f"i{piece}e" for piece in info["PieceSums"] or [])
-    return hashlib.sha1(f"d6:Lengthi{info['Length']}e4:Name64:{info['Name']}11:PieceLengthi{info['PieceLength']}e9:PieceSumsl{sums}ee".encode()).hexdigest()
 
 
 def test_seeders_are_known_after_every_tracker_restarted(kraken):
