@@ -45,10 +45,25 @@ def test_a_blob_needs_no_more_memory_for_being_large(kraken):
     assert max(differences) < 10, differences
 
 
+def settled_leaders(cluster):
+    """Preferred replicas take leadership over in the first seconds: until nothing has changed for five."""
+    seen, since = {}, time.monotonic()
+
+    def settled():
+        nonlocal seen, since
+        found = cluster.leaders()
+        if found != seen or not found or not all(found.values()):
+            seen, since = found, time.monotonic()
+        return time.monotonic() - since > 5
+
+    wait_for(settled, 120, "every shard keeps its leader for five seconds")
+    return seen
+
+
 def test_five_pushes_of_2_gb_at_once_change_no_leader(kraken):
     with Cluster(kraken, nodes=3, max_replica=2) as cluster:
         cluster.start()
-        before = wait_for(lambda: (lambda found: found if found and all(found.values()) else None)(cluster.leaders()), 60, "every shard has a leader")
+        before = settled_leaders(cluster)
         failures = []
 
         def run(i):
