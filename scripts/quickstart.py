@@ -70,7 +70,6 @@ class Cluster:
 
     def write_config(self):
         os.makedirs(self.folder, exist_ok=True)
-        # The binary of this run: a later build must not change what is running.
         hashstate = "".join(f"  {host}:\n    label: origin{i}\n    weight: 100\n" for i, host in enumerate(NODES))
         for i, host in enumerate(NODES):
             with open(os.path.join(self.folder, f"node{i}.yaml"), "w", encoding="utf-8") as file:

@@ -71,6 +71,11 @@ http::Answer upload_unknown(const std::string& id) {
       "no upload session " + id + " (its node restarted, or it ended): start again with POST .../blobs/uploads/");
 }
 
+/// A request on a session failed: what the client must do is begin again where the session is gone.
+http::Answer refused_upload(const Error& error, const UploadId& id) {
+  return error.code == Code::kNotFound ? upload_unknown(id.str()) : answer_of(error, kUploadErrors);
+}
+
 http::Answer digest_missing() {
   return refuse(400, "DIGEST_INVALID", "the query has no digest: PUT <upload location>?digest=sha256:<64 hex digits>");
 }
@@ -191,8 +196,7 @@ net::Task<> Handlers::put_upload(http::Exchange& exchange) {
   }
   if (done) done = co_await interfaces_.writer->finish(*repository, *id, *digest);
   if (done) co_return co_await exchange.reply(201, created_headers(*repository, *digest), "");
-  if (done.error().code == Code::kNotFound) co_return co_await send(exchange, upload_unknown(id->str()));
-  co_return co_await send(exchange, answer_of(done.error(), kUploadErrors));
+  co_return co_await send(exchange, refused_upload(done.error(), *id));
 }
 
 net::Task<> Handlers::get_upload(http::Exchange& exchange) {
@@ -205,8 +209,7 @@ net::Task<> Handlers::get_upload(http::Exchange& exchange) {
   if (answered) co_return Result<>{};
   const auto bytes = co_await interfaces_.writer->status(*repository, *id);
   if (bytes) co_return co_await exchange.reply(204, upload_headers(*repository, *id, *bytes), "");
-  if (bytes.error().code == Code::kNotFound) co_return co_await send(exchange, upload_unknown(id->str()));
-  co_return co_await send(exchange, answer_of(bytes.error(), kUploadErrors));
+  co_return co_await send(exchange, refused_upload(bytes.error(), *id));
 }
 
 net::Task<> Handlers::delete_upload(http::Exchange& exchange) {
@@ -219,8 +222,7 @@ net::Task<> Handlers::delete_upload(http::Exchange& exchange) {
   if (answered) co_return Result<>{};
   const auto cancelled = co_await interfaces_.writer->cancel(*repository, *id);
   if (cancelled) co_return co_await exchange.reply(204, base_headers(), "");
-  if (cancelled.error().code == Code::kNotFound) co_return co_await send(exchange, upload_unknown(id->str()));
-  co_return co_await send(exchange, answer_of(cancelled.error(), kUploadErrors));
+  co_return co_await send(exchange, refused_upload(cancelled.error(), *id));
 }
 
 }  // namespace kraken::registry
