@@ -90,6 +90,12 @@ TEST_F(LogStore, ATermAboveTheHardStatesIsRefused) {
   expect_refused("hard state");
 }
 
+// ClickHouse#111454, #113654: the state file was lost in a crash, and the node voted again from term 0.
+TEST_F(LogStore, ALostHardStateIsRefused) {
+  erase(Family::kRaft, hard_state_key(kShard));
+  expect_refused("hard state");
+}
+
 TEST_F(LogStore, AMissingBeginningIsRefused) {
   erase(Family::kRaft, snap_meta_key(kShard));
   expect_refused("missing");
