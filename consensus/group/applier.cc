@@ -18,9 +18,8 @@ constexpr std::size_t kTurnBytes = std::size_t{4} << 20;
 }  // namespace
 
 struct Applier::Turn {
-  explicit Turn(const kv::View& base) : rows(base) {}
-  kv::Overlay rows;
-  std::map<ShardId, Progress> progress;
+  Turn(const kv::View& base, StateMachine& machine, Sessions& sessions) : rows(base, machine, sessions) {}
+  ApplyTurn rows;
   std::map<ShardId, Done> done;
   std::size_t entries = 0;
 };
@@ -104,7 +103,7 @@ void Applier::loop() {
       if (drop_ || (stopping_ && queue_.empty())) return;
       items.swap(queue_);
     }
-    Turn turn(store_);
+    Turn turn(store_, machine_, sessions_);
     for (Item& item : items) {
       if (drop_) return;
       if (item.job) {
@@ -127,58 +126,36 @@ void Applier::apply(Job& job, Turn& turn) {
       if (!read) die(job.shard, read.error());
       job.entries = std::move(*read);
     }
-    const auto [slot, first] = turn.progress.try_emplace(job.shard);
-    Progress& at = slot->second;
-    if (first)
-      at = {.index = raft::Index{published.index.load(std::memory_order_relaxed)},
-            .term = published.term,
-            .now = Duration(published.now.load(std::memory_order_relaxed))};
+    turn.rows.begin(job.shard, {.index = raft::Index{published.index.load(std::memory_order_relaxed)},
+                                .term = published.term,
+                                .now = Duration(published.now.load(std::memory_order_relaxed))});
     Done& done = turn.done[job.shard];
     done.shard = job.shard;
     for (const raft::Entry& entry : job.entries) {
       if (entry.index > job.to) break;
-      apply_entry(entry, job, at, done, turn);
+      auto answer = turn.rows.apply(job.shard, entry);
+      if (!answer) die(job.shard, answer.error());
+      ++turn.entries;
+      if (job.want_answers && *answer) done.answers.emplace_back(entry.index, std::move(**answer));
       next = entry.index + 1;
     }
     job.entries.clear();
-    done.upto = at.index;
+    done.upto = turn.rows.at(job.shard).index;
     if (turn.rows.bytes() >= kTurnBytes) finish(turn);
   }
 }
 
-void Applier::apply_entry(const raft::Entry& entry, const Job& job, Progress& at, Done& done, Turn& turn) {
-  if (entry.index != at.index + 1)
-    die(job.shard, Error{Code::kInternal, fmt::format("entry {} follows {}", raw(entry.index), raw(at.index))});
-  at.index = entry.index;
-  at.term = entry.term;
-  ++turn.entries;
-  if (entry.kind != raft::Kind::kData) return;
-  const auto envelope = decode_envelope(entry.data ? std::string_view(*entry.data) : std::string_view());
-  // All replicas read the same bytes: an entry of a release of the future must stop this one, not be skipped by it.
-  if (!envelope) die(job.shard, envelope.error());
-  at.now += envelope->advance;
-  const ApplyContext context{.shard = job.shard, .index = raw(entry.index), .term = raw(entry.term), .now = at.now};
-  Sessions::Check check = sessions_.check(context, *envelope, turn.rows);
-  if (check.fresh) {
-    check.answer.result = machine_.apply(context, envelope->command, turn.rows);
-    sessions_.executed(context, envelope->stamp, check.answer.result, turn.rows);
-  }
-  if (job.want_answers) done.answers.emplace_back(entry.index, std::move(check.answer));
-}
-
 void Applier::finish(Turn& turn) {
   static metrics::Counter& entry_total = metrics::counter("kr_raft_applied_entries_total", "Log entries applied");
-  if (turn.progress.empty() || drop_) return;
-  for (const auto& [shard, at] : turn.progress)
-    turn.rows.put(kv::Family::kSession, applied_key(shard),
-                  encode_applied({.index = at.index, .term = at.term, .now = at.now}));
+  if (turn.rows.empty() || drop_) return;
+  const std::map<ShardId, AppliedState> progress = turn.rows.progress();
   if (const auto written = store_.write(turn.rows.take_batch(), kv::Durability::kBuffered); !written)
-    die(turn.progress.begin()->first, written.error());
+    die(progress.begin()->first, written.error());
   {
     const std::scoped_lock lock(view_mutex_);
     view_.reset();
   }
-  for (const auto& [shard, at] : turn.progress) {
+  for (const auto& [shard, at] : progress) {
     State& published = states_[shard.value()];
     published.term = at.term;
     published.now.store(at.now.count(), std::memory_order_release);
@@ -189,7 +166,6 @@ void Applier::finish(Turn& turn) {
   std::vector<Done> all;
   all.reserve(turn.done.size());
   for (auto& [shard, done] : turn.done) all.push_back(std::move(done));
-  turn.progress.clear();
   turn.done.clear();
   turn.entries = 0;
   applied_(std::move(all));

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "consensus/group/apply_turn.h"
 #include "consensus/group/log_store.h"
 #include "consensus/group/sessions.h"
 #include "consensus/group/state_machine.h"
@@ -68,18 +69,11 @@ class Applier {
     std::optional<Job> job;
     std::move_only_function<void()> work;
   };
-  /// Values that become visible to others once the turn's batch is written.
-  struct Progress {
-    raft::Index index{};
-    raft::Term term{};
-    Duration now{};
-  };
   struct Turn;
 
   void push(Item item);
   void loop();
   void apply(Job& job, Turn& turn);
-  void apply_entry(const raft::Entry& entry, const Job& job, Progress& at, Done& done, Turn& turn);
   void finish(Turn& turn);
   [[noreturn]] void die(ShardId shard, const Error& error);
 

@@ -613,10 +613,7 @@ void Engine::install(Group& group, raft::Output::Install wanted) {
     }
     applier_->run([this, shard, meta, import = std::move(*received)]() mutable {
       writer_->run([this, shard, meta, ready = std::move(import)] {
-        kv::Batch raft;
-        raft.erase_range(kv::Family::kRaft, entry_key(shard, raft::Index{0}), entries_end(shard));
-        raft.put(kv::Family::kRaft, snap_meta_key(shard), encode_snap_meta(shard, meta));
-        const auto committed = ready->commit(raft);
+        const auto committed = ready->commit(install_rows(shard, meta));
         if (!committed) {
           log::warn("raft.snapshot_failed", "shard={} error=\"{}\"", shard.value(), committed.error().to_string());
           post([this, shard, meta] { installed(shard, meta, false); });

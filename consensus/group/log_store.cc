@@ -126,6 +126,25 @@ Result<raft::SnapMeta> decode_snap_meta(ShardId shard, std::string_view bytes) {
   return meta;
 }
 
+void add_write(ShardId shard, const std::optional<raft::HardState>& hard_state, std::optional<raft::Index> truncate_from,
+               const std::vector<raft::Entry>& append, kv::Batch& batch) {
+  if (hard_state) batch.put(Family::kRaft, hard_state_key(shard), encode_hard_state(shard, *hard_state));
+  if (truncate_from) batch.erase_range(Family::kRaft, entry_key(shard, *truncate_from), entries_end(shard));
+  for (const raft::Entry& entry : append) batch.put(Family::kRaft, entry_key(shard, entry.index), encode_entry(shard, entry));
+}
+
+void add_compaction(ShardId shard, raft::Index first, const raft::SnapMeta& meta, kv::Batch& batch) {
+  batch.erase_range(Family::kRaft, entry_key(shard, raft::Index{0}), entry_key(shard, first));
+  batch.put(Family::kRaft, snap_meta_key(shard), encode_snap_meta(shard, meta));
+}
+
+kv::Batch install_rows(ShardId shard, const raft::SnapMeta& meta) {
+  kv::Batch batch;
+  batch.erase_range(Family::kRaft, entry_key(shard, raft::Index{0}), entries_end(shard));
+  batch.put(Family::kRaft, snap_meta_key(shard), encode_snap_meta(shard, meta));
+  return batch;
+}
+
 std::string encode_applied(const AppliedState& state) {
   Writer out;
   out.u8(kVersion).u64(raw(state.index)).u64(raw(state.term)).i64(state.now.count());

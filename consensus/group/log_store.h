@@ -4,6 +4,7 @@
 // (writes), applier's (entries) and, at start, the caller's of Node::open.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,14 @@ std::string encode_hard_state(ShardId shard, const raft::HardState& state);
 Result<raft::HardState> decode_hard_state(ShardId shard, std::string_view bytes);
 std::string encode_snap_meta(ShardId shard, const raft::SnapMeta& meta);
 Result<raft::SnapMeta> decode_snap_meta(ShardId shard, std::string_view bytes);
+
+/// What a step of the core wants on disk, as changes to the raft family: hard state, then the truncation, then the entries.
+void add_write(ShardId shard, const std::optional<raft::HardState>& hard_state, std::optional<raft::Index> truncate_from,
+               const std::vector<raft::Entry>& append, kv::Batch& batch);
+/// The log begins at `first` afterwards; `meta` is of first - 1.
+void add_compaction(ShardId shard, raft::Index first, const raft::SnapMeta& meta, kv::Batch& batch);
+/// What goes into the raft family with an installed snapshot: the old log ends, the new one begins behind `meta`.
+kv::Batch install_rows(ShardId shard, const raft::SnapMeta& meta);
 
 /// How far the state machine's rows of a shard have come; written in the same batch as they.
 struct AppliedState {

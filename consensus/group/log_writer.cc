@@ -7,26 +7,6 @@
 #include "src/base/metrics.h"
 
 namespace kraken::group {
-namespace {
-
-void add(const LogWriter::Write& write, kv::Batch& batch) {
-  const ShardId shard = write.shard;
-  if (write.hard_state)
-    batch.put(kv::Family::kRaft, hard_state_key(shard), encode_hard_state(shard, *write.hard_state));
-  if (write.truncate_from)
-    batch.erase_range(kv::Family::kRaft, entry_key(shard, *write.truncate_from), entries_end(shard));
-  for (const raft::Entry& entry : write.append)
-    batch.put(kv::Family::kRaft, entry_key(shard, entry.index), encode_entry(shard, entry));
-}
-
-void add(const LogWriter::Compaction& compaction, kv::Batch& batch) {
-  const ShardId shard = compaction.shard;
-  batch.erase_range(kv::Family::kRaft, entry_key(shard, raft::Index{0}), entry_key(shard, compaction.first));
-  batch.put(kv::Family::kRaft, snap_meta_key(shard), encode_snap_meta(shard, compaction.meta));
-}
-
-}  // namespace
-
 LogWriter::LogWriter(kv::Store& store, const Clock& clock, Persisted persisted)
     : store_(store), clock_(clock), persisted_(std::move(persisted)), thread_([this] { work(); }) {}
 
@@ -127,10 +107,10 @@ void LogWriter::write(std::vector<Item>& items) {
   std::map<ShardId, raft::Seq> seqs;
   for (Item& item : items) {
     if (item.write) {
-      add(*item.write, batch);
+      add_write(item.write->shard, item.write->hard_state, item.write->truncate_from, item.write->append, batch);
       if (item.write->seq != 0) seqs[item.write->shard] = item.write->seq;
     }
-    if (item.compaction) add(*item.compaction, batch);
+    if (item.compaction) add_compaction(item.compaction->shard, item.compaction->first, item.compaction->meta, batch);
     batch.append(std::move(item.batch));
   }
   const MonotonicTime began = clock_.monotonic();
