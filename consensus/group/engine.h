@@ -5,8 +5,10 @@
 // one submission to the log writer, one to the applier, one write per connection, one post per caller's loop. A turn that
 // meets more work makes bigger batches of each, so the cost per proposal falls with load.
 //
-//   engine.cc     groups, turns, timers, compaction        client.cc  proposals and reads of this node, tried until answered
-//   formation.cc  handshakes, and how a cluster comes to be   serve.cc   what peers (and this node) ask of groups it leads
+//   engine.cc     turns and timers                 client.cc     proposals and reads of this node, tried until answered
+//   groups.cc     steps, and what comes of them    serve.cc      what peers (and this node) ask of groups it leads
+//   catch_up.cc   compaction, snapshots            formation.cc  handshakes, and how a cluster comes to be
+//   roles.cc      leadership, the disk             peers.cc      connections and frames         status.cc  for the operator
 // Threads: everything on the loop, except where a comment says otherwise.
 
 #include <atomic>
@@ -58,6 +60,7 @@ class Engine {
   Applier& applier() { return *applier_; }
   StateMachine& machine() { return machine_; }
   bool is_local(ShardId shard) const { return local_[shard.value()].load(std::memory_order_acquire); }
+  std::shared_ptr<const AdoptedRing> ring() const;
   void propose(ShardId shard, std::string command, PendingPtr pending);
   /// Ready (with an empty answer) once a linearizable read may look at the local rows. REQUIRES: is_local.
   void read(ShardId shard, PendingPtr pending);
@@ -76,6 +79,7 @@ class Engine {
   /// Why a peer refuses this node, or this node a peer; empty if none does.
   std::string refusal() const;
   void set_leadership_callback(std::function<void(ShardId, bool)> callback) { on_leadership_ = std::move(callback); }
+  void set_ring_callback(std::function<void(std::shared_ptr<const AdoptedRing>)> callback) { on_ring_ = std::move(callback); }
   void transfer(ShardId shard, const std::string& label);
 
  private:
@@ -179,7 +183,8 @@ class Engine {
   void flush();
   void flush_peer(std::size_t peer);
   void rearm();
-  void housekeeping();
+
+  // groups.cc
   void mark(Group& group);
   void step(Group& group, raft::Input&& input);
   void collect(Group& group);
@@ -190,20 +195,27 @@ class Engine {
   void persisted(const std::vector<std::pair<ShardId, raft::Seq>>& done);
   void applied(std::vector<Applier::Done>& all);
   void release_reads(Group& group);
+  Group* group_of(ShardId shard) const;
+  std::optional<std::size_t> peer_of(raft::ReplicaId replica) const;
+
+  // catch_up.cc
   void compact(Group& group);
   raft::Index compaction_target(const Group& group) const;
   void fetch(Group& group, const raft::Output::Fetch& wanted);
   void offer_snapshot(Group& group, raft::ReplicaId peer);
   void install(Group& group, raft::Output::Install wanted);
   void installed(ShardId shard, const raft::SnapMeta& meta, bool ok);
+
+  // roles.cc
+  void housekeeping();
   void watch_disk();
   void rebalance();
+
+  // peers.cc
   void peer_up(std::size_t peer);
   void peer_down(std::size_t peer);
   Result<> frame(std::size_t peer, FrameKind kind, std::string_view payload);
   Result<> receive(std::size_t peer, std::vector<raft::Message> messages);
-  Group* group_of(ShardId shard) const;
-  std::optional<std::size_t> peer_of(raft::ReplicaId replica) const;
 
   // formation.cc
   Hello hello(std::size_t peer, Hello::Purpose purpose) const;
@@ -221,6 +233,7 @@ class Engine {
   void adopt(MemberTable table);
   kv::Batch first_rows(const MemberTable& table) const;
   void bind_members();
+  void publish_ring();
   Result<> load_groups();
   void start_groups();
   std::vector<raft::ReplicaId> place(const MemberTable& table, ShardId shard) const;
@@ -273,6 +286,8 @@ class Engine {
   std::vector<std::move_only_function<void()>> inbox_;
   bool inbox_posted_ = false;
   bool closed_ = false;          // guarded by inbox_mutex_: no more work is taken
+  mutable std::mutex ring_mutex_;
+  std::shared_ptr<const AdoptedRing> ring_ = std::make_shared<const AdoptedRing>();  // guarded by ring_mutex_
 
   // Formation.
   std::optional<MemberTable> table_;
@@ -300,6 +315,7 @@ class Engine {
   bool sick_ = false, disk_full_ = false;
   MonotonicTime next_housekeeping_{}, next_disk_look_{};
   std::function<void(ShardId, bool)> on_leadership_;
+  std::function<void(std::shared_ptr<const AdoptedRing>)> on_ring_;
 
   // Clients.
   std::vector<ClientShard> clients_;  // by shard

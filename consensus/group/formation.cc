@@ -287,8 +287,36 @@ void Engine::bind_members() {
     if (!peer_by_replica_.contains(row.replica))
       log::warn("raft.members", "label={} is in the cluster but not in the hashstate; it cannot be reached", row.label);
   self_replica_ = table_->find(options_.label)->replica;
+  publish_ring();
   voters_.clear();
   for (std::uint16_t shard = 0; shard <= options_.shards; ++shard) voters_.push_back(place(*table_, ShardId{shard}));
+}
+
+void Engine::publish_ring() {
+  auto ring = std::make_shared<AdoptedRing>();
+  ring->epoch = 1;
+  ring->settled = true;
+  for (const MemberTable::Row& row : table_->rows) {
+    RingNode& node = ring->nodes.emplace_back();
+    node.label = row.label;
+    node.weight = row.weight;
+    node.incarnation = row.incarnation;
+    node.member = static_cast<std::uint32_t>(raft::raw(row.replica));
+    if (const auto member = std::ranges::find(options_.members, row.label, &Member::label); member != options_.members.end()) {
+      node.host = member->host;
+      node.port = member->port;
+    }
+  }
+  {
+    const std::scoped_lock lock(ring_mutex_);
+    ring_ = ring;
+  }
+  if (on_ring_) on_ring_(std::move(ring));
+}
+
+std::shared_ptr<const AdoptedRing> Engine::ring() const {
+  const std::scoped_lock lock(ring_mutex_);
+  return ring_;
 }
 
 std::vector<raft::ReplicaId> Engine::place(const MemberTable& table, ShardId shard) const {

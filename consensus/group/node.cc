@@ -159,6 +159,14 @@ void Node::on_leadership(std::function<void(ShardId, bool)> callback) {
   impl_->engine.on_loop([&] { impl_->engine.set_leadership_callback(std::move(callback)); });
 }
 
+std::shared_ptr<const AdoptedRing> Node::ring() const { return impl_->engine.ring(); }
+
+void Node::on_ring(std::function<void(std::shared_ptr<const AdoptedRing>)> callback) {
+  impl_->engine.on_loop([&] { impl_->engine.set_ring_callback(std::move(callback)); });
+}
+
+net::Task<void> Node::report_satisfied(ShardId, std::uint64_t) { co_return Result<>{}; }
+
 void Node::transfer(ShardId shard, std::string label) {
   if (shard.value() <= shards()) impl_->engine.on_loop([&] { impl_->engine.transfer(shard, label); });
 }

@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "consensus/group/ring.h"
 #include "consensus/group/state_machine.h"
 #include "src/base/clock.h"
 #include "src/base/error.h"
@@ -79,6 +80,14 @@ enum class Read : std::uint8_t {
   kLocal,         // what this replica has, or, on a node without a replica of the shard, some replica
 };
 
+/// What a shard's leader does to bring its replicas to where the ring says. Known on the leader alone.
+struct ShardMove {
+  std::string phase;       // empty: nothing moves; else "adding", "snapshot", "catching up", "joint", "removing", or why it waits
+  std::string to, from;    // labels that get or lose a replica; several are joined by ", "
+  std::uint64_t behind = 0;  // entries that the replica being added lacks
+  unsigned percent = 0;    // of the way, 100 when nothing moves
+};
+
 struct ShardStatus {
   ShardId shard;
   bool local = false;      // this node is a replica; else only voters and leader are known
@@ -90,6 +99,8 @@ struct ShardStatus {
   std::uint64_t log_bytes = 0;
   Duration now{};          // replicated time
   Duration leader_heard{};  // since when nothing was heard of the leader; 0 on the leader
+  std::vector<std::string> learners{};  // labels of those that receive the log without a vote
+  ShardMove move{};
 };
 
 struct PeerStatus {
@@ -137,6 +148,14 @@ class Node {
   /// Called on the group loop with (shard, true) when this node begins to serve as leader, (shard, false) when it stops.
   /// Must not block. Before open() returns none is called; set it right after.
   void on_leadership(std::function<void(ShardId, bool)> callback);
+  /// The adopted ring; epoch 0 and nobody until the cluster has formed. Never null. Any thread.
+  std::shared_ptr<const AdoptedRing> ring() const;
+  /// Called on the group loop with every further ring, and when one has settled. Must not block. One callback.
+  void on_ring(std::function<void(std::shared_ptr<const AdoptedRing>)> callback);
+  /// The caller's part of the shard satisfies the ring of this epoch (consensus §1.6): replicated; a stale epoch changes
+  /// nothing. The ring is settled when every shard was reported. Fails as propose does; repeating it is harmless.
+  net::Task<void> report_satisfied(ShardId shard, std::uint64_t epoch);
+
   /// Gives leadership of the shard to the member, if it leads and the member is a voter.
   void transfer(ShardId shard, std::string label);
 

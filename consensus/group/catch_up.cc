@@ -1,0 +1,154 @@
+// Where a group's log begins, and those who are behind it: compaction, log reads for slow followers, snapshots.
+
+#include "consensus/group/engine.h"
+
+#include <algorithm>
+
+#include "src/base/log.h"
+#include "src/base/rng.h"
+
+namespace kraken::group {
+namespace {
+
+constexpr std::uint64_t kEntryOverhead = 64;
+
+}  // namespace
+
+raft::Index Engine::compaction_target(const Group& group) const {
+  const Limits& limits = options_.limits;
+  const raft::Index last = group.first + group.sizes.size();  // one behind
+  // From the back: how many entries the limits keep.
+  std::uint64_t kept = 0, bytes = 0;
+  for (auto size = group.sizes.rbegin(); size != group.sizes.rend() && kept < limits.log_keep_entries; ++size) {
+    bytes += *size + kEntryOverhead;
+    if (bytes > limits.log_keep_bytes) break;
+    ++kept;
+  }
+  raft::Index target = std::min(last - kept - 1, group.applied);
+  const bool wait_for_all = group.log_bytes < limits.log_max_bytes;
+  for (const raft::Core::Peer& peer : group.core.peers()) {
+    const bool answers = now_ - peer.last_contact < 4 * options_.timings.election_max;
+    if (peer.state == raft::Core::Peer::State::kSnapshot) continue;  // its pin counts
+    if (answers || wait_for_all) target = std::min(target, peer.match);
+  }
+  for (const Group::Pin& pin : group.pins) target = std::min(target, pin.index);
+  return target;
+}
+
+void Engine::compact(Group& group) {
+  std::erase_if(group.pins, [&](const Group::Pin& pin) {
+    bool wanted = now_ < pin.until;
+    for (const raft::Core::Peer& peer : group.core.peers())
+      if (peer.id == pin.peer && peer.state != raft::Core::Peer::State::kSnapshot) wanted = false;
+    if (!group.core.view().is_leader) wanted = false;
+    if (!wanted) snapshots_->withdraw(pin.snap_id);
+    return !wanted;
+  });
+  const Limits& limits = options_.limits;
+  // A quarter of slack, so that a range is dropped now and then and not with each entry.
+  if (group.compacting || (group.sizes.size() <= limits.log_keep_entries + limits.log_keep_entries / 4 &&
+                           group.log_bytes <= limits.log_keep_bytes + limits.log_keep_bytes / 4))
+    return;
+  const raft::Index target = compaction_target(group);
+  const auto term = group.core.term_at(target);
+  if (target < group.first || !term) return;
+  const raft::Index first = target + 1;
+  group.compacting = true;
+  const raft::SnapMeta meta{.index = target, .term = *term, .conf = group.core.conf_at(target), .snap_id = 0};
+  writer_->compact({.shard = group.shard, .first = first, .meta = meta}, [this, &group, first] {
+    post([this, &group, first] {
+      group.compacting = false;
+      if (stopped_ || first <= group.first) return;
+      while (group.first < first && !group.sizes.empty()) {
+        group.log_bytes -= group.sizes.front() + kEntryOverhead;
+        group.sizes.pop_front();
+        group.first = group.first + 1;
+      }
+      step(group, raft::in::Compacted{first});
+    });
+  });
+}
+
+void Engine::fetch(Group& group, const raft::Output::Fetch& wanted) {
+  const auto read = [this, &group, wanted] {
+    auto entries = read_entries(store_, group.shard, wanted.lo, wanted.hi - 1, wanted.max_bytes);
+    if (!entries) {
+      log::warn("raft.fetch", "shard={} index={} error=\"{}\"", group.shard.value(), raft::raw(wanted.lo), entries.error().to_string());
+      entries.emplace();
+    }
+    post([this, &group, peer = wanted.peer, found = std::move(*entries)]() mutable {
+      if (!stopped_) step(group, raft::in::Fetched{.for_peer = peer, .entries = std::move(found)});
+    });
+  };
+  if (readers_->post(read)) return;
+  post([this, &group, peer = wanted.peer] {
+    if (!stopped_) step(group, raft::in::Fetched{.for_peer = peer, .entries = {}});
+  });
+}
+
+void Engine::offer_snapshot(Group& group, raft::ReplicaId peer) {
+  if (stopped_) return;
+  raft::in::SnapReady ready{.for_peer = peer, .meta = {}, .ok = false};
+  auto view = store_.snapshot();
+  const auto applied = load_applied(*view, group.shard);
+  if (applied && applied->index >= group.first - 1 && applied->index <= group.core.view().commit) {
+    ready.ok = true;
+    ready.meta = {.index = applied->index, .term = applied->term, .conf = group.core.conf_at(applied->index),
+                  .snap_id = random_seed() | 1};
+    log::info("raft.snapshot_offer", "shard={} index={} peer={}", group.shard.value(), raft::raw(applied->index), raft::raw(peer));
+    std::erase_if(group.pins, [&](const Group::Pin& pin) {
+      if (pin.peer != peer) return false;
+      snapshots_->withdraw(pin.snap_id);
+      return true;
+    });
+    snapshots_->offer(ready.meta.snap_id, group.shard, std::move(view));
+    group.pins.push_back({.snap_id = ready.meta.snap_id, .peer = peer, .index = applied->index, .until = now_ + options_.timings.snapshot});
+  }
+  step(group, std::move(ready));
+}
+
+void Engine::install(Group& group, raft::Output::Install wanted) {
+  const ShardId shard = group.shard;
+  const raft::SnapMeta meta = wanted.meta;
+  const auto peer = peer_of(wanted.from);
+  if (!peer || *peer == self_) {
+    post([this, shard, meta] { installed(shard, meta, false); });
+    return;
+  }
+  log::info("raft.snapshot_install", "shard={} index={} from={}", shard.value(), raft::raw(meta.index), options_.members[*peer].label);
+  // The chain keeps the order: rows arrive beside the store, what was to be applied before is applied, what was to be written
+  // before is durable, then the one atomic step, then sessions and observers read the new state.
+  snapshots_->fetch({.shard = shard, .meta = meta, .from = options_.members[*peer], .hello = hello(*peer, Hello::Purpose::kSnapshot)},
+                    [this, shard, meta](Result<std::unique_ptr<kv::ShardImport>> received) {
+    if (!received) {
+      post([this, shard, meta] { installed(shard, meta, false); });
+      return;
+    }
+    applier_->run([this, shard, meta, import = std::move(*received)]() mutable {
+      writer_->run([this, shard, meta, ready = std::move(import)] {
+        const auto committed = ready->commit(install_rows(shard, meta));
+        if (!committed) {
+          log::warn("raft.snapshot_failed", "shard={} error=\"{}\"", shard.value(), committed.error().to_string());
+          post([this, shard, meta] { installed(shard, meta, false); });
+          return;
+        }
+        applier_->restore(shard, [this, shard, meta] { post([this, shard, meta] { installed(shard, meta, true); }); });
+      });
+    });
+  });
+}
+
+void Engine::installed(ShardId shard, const raft::SnapMeta& meta, bool ok) {
+  Group* group = group_of(shard);
+  if (!group || stopped_) return;
+  if (ok) {
+    group->first = meta.index + 1;
+    group->sizes.clear();
+    group->log_bytes = 0;
+    group->applied = std::max(group->applied, meta.index);
+    release_reads(*group);
+  }
+  step(*group, raft::in::SnapInstalled{.meta = meta, .ok = ok});
+}
+
+}  // namespace kraken::group

@@ -1,0 +1,83 @@
+// Connections that come and go, and the frames on them.
+
+#include "consensus/group/engine.h"
+
+#include "src/base/log.h"
+
+namespace kraken::group {
+
+void Engine::peer_up(std::size_t peer) {
+  now_ = clock_.monotonic();
+  PeerOut& out = peer_out_[peer];
+  out.coder.forget();
+  up_since_[peer] = now_;
+  log::info("raft.peer_up", "peer={}", options_.members[peer].label);
+  pledge_to_founder();
+  send_table(peer);
+  for (const ShardId shard : active_) pump(shard);
+  schedule_turn();
+}
+
+void Engine::peer_down(std::size_t peer) {
+  if (stopped_) return;
+  now_ = clock_.monotonic();
+  log::info("raft.peer_down", "peer={}", options_.members[peer].label);
+  lose([peer](const Try& tried) { return tried.target == peer; });
+  for (const auto& group : groups_) {
+    if (!group) continue;
+    const auto leader = group->core.view().leader;
+    if (leader && peer_of(*leader) == peer) step(*group, raft::in::PeerDown{*leader});
+  }
+  schedule_turn();
+}
+
+Result<> Engine::frame(std::size_t peer, FrameKind kind, std::string_view payload) {
+  if (stopped_) return {};
+  now_ = clock_.monotonic();
+  schedule_turn();
+  switch (kind) {
+    case FrameKind::kMessages: {
+      KR_TRY(auto messages, decode_messages(payload));
+      return receive(peer, std::move(messages));
+    }
+    case FrameKind::kBeats: {
+      KR_TRY(auto beats, peer_out_[peer].decoder.decode(payload));
+      return receive(peer, std::move(beats));
+    }
+    case FrameKind::kRequests: {
+      KR_TRY(auto requests, decode_requests(payload));
+      for (Request& request : requests) {
+        const std::uint64_t id = request.id;
+        serve({.peer = peer, .id = id}, std::move(request));
+      }
+      return {};
+    }
+    case FrameKind::kReplies: {
+      KR_TRY(auto replies, decode_replies(payload));
+      for (Reply& reply : replies) on_reply(std::move(reply));
+      return {};
+    }
+    case FrameKind::kPledge:
+      return on_pledge(peer, payload);
+    case FrameKind::kMemberTable:
+      return on_table(peer, payload);
+    default:
+      return fail(Code::kProtocol, "frame: kind {} does not belong here", static_cast<int>(kind));
+  }
+}
+
+Result<> Engine::receive(std::size_t peer, std::vector<raft::Message> messages) {
+  if (!table_) return {};
+  for (raft::Message& message : messages) {
+    const raft::Hdr& h = raft::header(message);
+    if (peer_of(h.from) != peer) return fail(Code::kProtocol, "a message in another replica's name");
+    if (h.to != self_replica_ || raft::raw(h.group) >= groups_.size()) continue;
+    Group* group = group_of(group::shard_of(h.group));
+    if (!group) continue;
+    if (std::holds_alternative<raft::BeatReq>(message) || std::holds_alternative<raft::AppendReq>(message)) group->heard = now_;
+    step(*group, raft::in::Receive{std::move(message)});
+  }
+  return {};
+}
+
+}  // namespace kraken::group

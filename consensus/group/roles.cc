@@ -1,0 +1,102 @@
+// What is looked at now and then: who leads, the disk, the room on it.
+
+#include "consensus/group/engine.h"
+
+#include <unistd.h>
+
+#include "src/base/file.h"
+#include "src/base/log.h"
+#include "src/base/metrics.h"
+
+namespace kraken::group {
+namespace {
+
+constexpr Duration kSettled = std::chrono::seconds(3);  // how long a node must have been there to be given leadership
+constexpr Duration kHousekeepingBusy = std::chrono::milliseconds(50);
+constexpr Duration kHousekeepingIdle = std::chrono::milliseconds(500);
+
+}  // namespace
+
+void Engine::housekeeping() {
+  static metrics::Gauge& queue = metrics::gauge("kr_raft_log_queue", "Writes that wait for the log's writer");
+  static metrics::Gauge& apply_queue = metrics::gauge("kr_raft_apply_queue", "Jobs that wait for the apply thread");
+  static metrics::Gauge& leaders = metrics::gauge("kr_raft_leaders", "Groups this node leads");
+  expire();
+  watch_disk();
+  next_housekeeping_ = now_ + (active_.empty() && tries_.empty() ? kHousekeepingIdle : kHousekeepingBusy);
+  if (now_ < next_disk_look_) return;
+  next_disk_look_ = now_ + std::chrono::seconds(1);
+  double led = 0;
+  for (const auto& group : groups_) {
+    if (!group) continue;
+    compact(*group);
+    if (group->serving) ++led;
+  }
+  rebalance();
+  queue.set(static_cast<double>(writer_->queued()));
+  apply_queue.set(static_cast<double>(applier_->queued()));
+  leaders.set(led);
+  if (options_.limits.disk_reserve_bytes == 0 || options_.folder.empty()) return;
+  const auto space = file::disk_space(options_.folder);
+  const bool full = space && space->available_bytes < options_.limits.disk_reserve_bytes;
+  if (full != disk_full_) log::error("raft.disk", "full={} available={} reserve={}", full, space->available_bytes, options_.limits.disk_reserve_bytes);
+  disk_full_ = full;
+  if (!full) return;
+  for (const auto& group : groups_)
+    if (group && group->serving) transfer(group->shard, "");
+}
+
+/// Leadership goes back to the voter that the ring prefers, so that it stays spread after failures; slowly, and only to one
+/// that has been there for a while and holds everything that is committed.
+void Engine::rebalance() {
+  int moves = 16;
+  for (const auto& group : groups_) {
+    if (!group || !group->serving || sick_) continue;
+    const raft::ReplicaId preferred = voters_[group->shard.value()].front();
+    const auto member = peer_of(preferred);
+    if (preferred == self_replica_ || !member || !transport_->up_both(*member) || now_ - up_since_[*member] < kSettled) continue;
+    const auto view = group->core.view();
+    for (const raft::Core::Peer& peer : group->core.peers()) {
+      if (peer.id != preferred || !peer.voter || peer.state != raft::Core::Peer::State::kReplicate || peer.match < view.commit) continue;
+      step(*group, raft::in::Transfer{preferred});
+      --moves;
+    }
+    if (moves <= 0) return;
+  }
+}
+
+void Engine::watch_disk() {
+  const Duration outstanding = writer_->sync_outstanding();
+  if (outstanding > options_.timings.disk_dead) {
+    log::error("raft.disk_dead", "seconds={} A sync of the log does not come back; the process ends",
+               std::chrono::duration_cast<std::chrono::seconds>(outstanding).count());
+    ::_exit(70);
+  }
+  const bool sick = outstanding > options_.timings.disk_stall;
+  if (sick == sick_) return;
+  sick_ = sick;
+  log::warn("raft.disk_stall", "stalled={} milliseconds={}", sick,
+            std::chrono::duration_cast<std::chrono::milliseconds>(outstanding).count());
+  for (const auto& group : groups_)
+    if (group) step(*group, raft::in::StorageSick{sick});
+}
+
+void Engine::transfer(ShardId shard, const std::string& label) {
+  Group* group = group_of(shard);
+  if (!group || !group->core.view().is_leader) return;
+  std::optional<raft::ReplicaId> best;
+  raft::Index match{};
+  for (const raft::Core::Peer& peer : group->core.peers()) {
+    const auto member = peer_of(peer.id);
+    if (!peer.voter || !member || !transport_->up(*member)) continue;
+    if (!label.empty() && options_.members[*member].label != label) continue;
+    if (best && peer.match <= match) continue;
+    best = peer.id;
+    match = peer.match;
+  }
+  if (!best) return;
+  step(*group, raft::in::Transfer{*best});
+  schedule_turn();
+}
+
+}  // namespace kraken::group
