@@ -2,9 +2,13 @@
 
 #include <fcntl.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <nmmintrin.h>
+#endif
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,8 +41,8 @@ std::uint32_t little32(const char* bytes) {
   return at(0) | at(1) << 8 | at(2) << 16 | at(3) << 24;
 }
 
-/// CRC-32C (Castagnoli), eight bytes at a time: about 1.5 GB/s, which is enough for a walk at start.
-std::uint32_t crc32c(std::string_view bytes) {
+/// CRC-32C (Castagnoli), eight bytes at a time: about 1.5 GB/s.
+std::uint32_t crc32c_by_table(std::string_view bytes) {
   static const auto tables = make_tables();
   std::uint32_t crc = ~0U;
   while (bytes.size() >= 8) {
@@ -52,9 +56,37 @@ std::uint32_t crc32c(std::string_view bytes) {
   return ~crc;
 }
 
+#if defined(__x86_64__)
+/// The processor's own: about 8 GB/s.
+__attribute__((target("sse4.2"))) std::uint32_t crc32c_by_processor(std::string_view bytes) {
+  std::uint64_t crc = 0xffffffffU;
+  for (; bytes.size() >= 8; bytes.remove_prefix(8)) {
+    std::uint64_t eight = 0;
+    std::memcpy(&eight, bytes.data(), sizeof(eight));
+    crc = _mm_crc32_u64(crc, eight);
+  }
+  auto rest = static_cast<std::uint32_t>(crc);
+  for (const char c : bytes) rest = _mm_crc32_u8(rest, static_cast<std::uint8_t>(c));
+  return ~rest;
+}
+#endif
+
+std::uint32_t crc32c(std::string_view bytes) {
+#if defined(__x86_64__)
+  static const bool has_instruction = __builtin_cpu_supports("sse4.2");
+  if (has_instruction) return crc32c_by_processor(bytes);
+#endif
+  return crc32c_by_table(bytes);
+}
+
 std::uint32_t unmask(std::uint32_t masked) {
   const std::uint32_t rotated = masked - 0xa282ead8U;
   return rotated >> 17 | rotated << 15;
+}
+
+/// Of the payload, as the header that begins there says.
+std::size_t length_of(const char* header) {
+  return static_cast<std::size_t>(static_cast<std::uint8_t>(header[4]) | static_cast<std::uint8_t>(header[5]) << 8);
 }
 
 struct Fragment {
@@ -68,16 +100,24 @@ std::optional<Fragment> fragment_at(std::string_view log, std::size_t at) {
   const std::size_t block_end = std::min(log.size(), at - at % kBlock + kBlock);
   if (block_end - at < kHeader) return std::nullopt;
   const char* header = log.data() + at;
-  const auto length = static_cast<std::size_t>(static_cast<std::uint8_t>(header[4]) | static_cast<std::uint8_t>(header[5]) << 8);
+  const std::size_t length = length_of(header);
   const auto type = static_cast<std::uint8_t>(header[6]);
   if (type < kFull || type > kLast || at + kHeader + length > block_end) return std::nullopt;
   if (crc32c(log.substr(at + kHeader - 1, length + 1)) != unmask(little32(header))) return std::nullopt;
   return Fragment{static_cast<Type>(type), kHeader + length};
 }
 
-/// The first offset above `at` where a valid fragment begins. A damaged length does not tell where the next one is, so
-/// every offset is tried; a CRC of a random 32 KB each, but only on the way to a refusal or through a torn tail.
+/// An offset above `at` where a valid fragment begins, if there is any. First where the fragment at `at` says that it ends,
+/// then where the next block begins, where one always does. A damaged length does not tell, and a torn block may be followed
+/// by nothing, so then every offset is tried; a CRC of a random 32 KB each, but only on the way through a torn tail.
 std::optional<std::size_t> valid_after(std::string_view log, std::size_t at) {
+  const std::size_t block_end = at - at % kBlock + kBlock;
+  if (at + kHeader <= std::min(log.size(), block_end)) {
+    const std::size_t length = length_of(log.data() + at);
+    const std::size_t next = at + kHeader + length;
+    if (next + kHeader <= std::min(log.size(), block_end) && fragment_at(log, next)) return next;
+  }
+  if (block_end + kHeader <= log.size() && fragment_at(log, block_end)) return block_end;
   for (std::size_t next = at + 1; next + kHeader <= log.size(); ++next)
     if (fragment_at(log, next)) return next;
   return std::nullopt;

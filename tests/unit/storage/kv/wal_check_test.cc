@@ -17,7 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kRecords = 60;
+constexpr int kRecords = 40;
+constexpr int kLongRecord = 30;  // its fragments lie in three blocks
 
 std::string bytes_of(const fs::path& path) { return file::read_all(path, 1U << 30).value(); }
 
@@ -25,7 +26,7 @@ void write_bytes(const fs::path& path, std::string_view bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
-/// A store whose 60 synced records lie in its log alone, as after kill -9: copied while it is open.
+/// A store whose 40 synced records lie in its log alone, as after kill -9: copied while it is open.
 class WalCheck : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -35,8 +36,9 @@ class WalCheck : public ::testing::Test {
     Rng rng(1);
     for (int i = 0; i < kRecords; ++i) {
       Batch batch;
-      // From a few bytes to more than a block, so that fragments of all four types occur.
-      const std::size_t length = i % 20 == 7 ? 40'000 : 50 + rng.below(900);
+      // From a few bytes to more than a block, so that fragments of all four types occur; small in all, since the tests
+      // below damage every bit of it.
+      const std::size_t length = i == kLongRecord ? 48'000 : 50 + rng.below(1'600);
       std::string value;
       while (value.size() < length) value.push_back(static_cast<char>(rng.next()));
       batch.put(Family::kTag, "key" + std::to_string(i), value);
@@ -109,35 +111,73 @@ TEST_F(WalCheck, AnUndamagedLogIsReadWhole) {
   EXPECT_EQ(opened_with(image_), kRecords);
 }
 
-// Every bit of every header, and every 397th bit of the payloads, of all fragments but the last record's: damage, always.
-TEST_F(WalCheck, AnyFlippedBitInTheMiddleIsFound) {
-  const auto all = fragments();
-  const std::size_t last_record = all.back().at;
-  std::string log = image_;
-  std::size_t tried = 0;
-  for (const Fragment& fragment : all) {
-    if (fragment.at >= last_record) break;
-    const std::size_t header_bits = (fragment.at + 7) * 8;
-    const std::size_t end_bits = (fragment.at + 7 + fragment.length) * 8;
-    for (std::size_t bit = fragment.at * 8; bit < end_bits; bit += bit < header_bits ? 1 : 397) {
-      const auto mask = static_cast<char>(1 << bit % 8);
-      log[bit / 8] = static_cast<char>(log[bit / 8] ^ mask);
-      const WalScan scan = scan_log(log);
-      ASSERT_TRUE(scan.damaged) << "bit " << bit;
-      ASSERT_EQ(scan.damaged_at, fragment.at) << "bit " << bit;
-      log[bit / 8] = static_cast<char>(log[bit / 8] ^ mask);
-      ++tried;
-    }
+/// Every bit from byte `from` to byte `to` of `log` flipped, one at a time, each looked at by `check(scan, bit)`.
+template <class Check>
+void flip_each_bit(std::string log, std::size_t from, std::size_t to, const Check& check) {
+  for (std::size_t bit = from * 8; bit < to * 8; ++bit) {
+    const auto mask = static_cast<char>(1 << bit % 8);
+    log[bit / 8] = static_cast<char>(log[bit / 8] ^ mask);
+    check(scan_log(log), bit);
+    if (::testing::Test::HasFatalFailure()) return;
+    log[bit / 8] = static_cast<char>(log[bit / 8] ^ mask);
   }
-  EXPECT_GT(tried, 60U * 7 * 8);
 }
 
-// The same through the front door: the store does not open, and never serves a shorter history. One bit of each kind of
-// field in every fifth fragment.
+// Every bit of every header and every payload, of all fragments but the last: damage, always, and at the right offset.
+TEST_F(WalCheck, AnyFlippedBitBeforeTheLastFragmentIsRefused) {
+  const auto all = fragments();
+  std::set<char> types;
+  for (const Fragment& fragment : all) types.insert(image_[fragment.at + 6]);
+  ASSERT_EQ(types, (std::set<char>{1, 2, 3, 4})) << "whole, first, middle and last fragments";
+  ASSERT_GT(image_.size(), 2U * 32768);
+  std::size_t tried = 0;
+  for (std::size_t i = 0; i + 1 < all.size(); ++i) {
+    flip_each_bit(image_, all[i].at, all[i].at + 7 + all[i].length, [&](const WalScan& scan, std::size_t bit) {
+      ASSERT_TRUE(scan.damaged) << "bit " << bit;
+      ASSERT_EQ(scan.damaged_at, all[i].at) << "bit " << bit;
+      ++tried;
+    });
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(tried, 2U * 32768 * 8);
+}
+
+// A log that ends with a record of several fragments: damage to any of them but the last is still told.
+TEST_F(WalCheck, AnyFlippedBitInAllButTheLastFragmentOfALongLastRecordIsRefused) {
+  const auto all = fragments();
+  std::size_t last = all.size() - 1;
+  while (image_[all[last].at + 6] != 4) --last;
+  const std::string log = image_.substr(0, all[last].at + 7 + all[last].length);
+  std::size_t first = last;
+  while (image_[all[first].at + 6] != 2) --first;
+  ASSERT_GE(last - first, 2U);
+  for (std::size_t i = first; i < last; ++i)
+    flip_each_bit(log, all[i].at, all[i].at + 7, [&](const WalScan& scan, std::size_t bit) {
+      ASSERT_TRUE(scan.damaged) << "bit " << bit;
+      ASSERT_EQ(scan.damaged_at, all[i].at) << "bit " << bit;
+    });
+}
+
+// What cannot be told: any damage to the very last fragment looks as a write that a power cut left unfinished, so the record
+// it belongs to is cut off, although it may have been acknowledged. Nothing on this disk says more; the other replicas do.
+TEST_F(WalCheck, AFlippedBitInTheVeryLastFragmentCannotBeToldFromATornWrite) {
+  const Fragment last = fragments().back();
+  flip_each_bit(image_, last.at, last.at + 7 + last.length, [&](const WalScan& scan, std::size_t bit) {
+    ASSERT_FALSE(scan.damaged) << "bit " << bit;
+    ASSERT_TRUE(scan.torn) << "bit " << bit;
+    ASSERT_EQ(scan.valid_bytes, last.at) << "bit " << bit;
+    ASSERT_EQ(scan.records, static_cast<std::uint64_t>(kRecords - 1)) << "bit " << bit;
+  });
+}
+
+// A sample of the same through the front door: the store does not open, and never serves a shorter history. One bit of each
+// field of each header, and of the payload's first and last byte.
 TEST_F(WalCheck, ADamagedStoreDoesNotOpenAndSaysWhatToDo) {
   const auto all = fragments();
-  for (std::size_t i = 0; i + 1 < all.size(); i += 5) {
-    for (const std::size_t bit : {3U, 4U * 8 + 2, 5U * 8 + 1, 6U * 8 + 0, 6U * 8 + 2, 7U * 8 + 5}) {
+  for (std::size_t i = 0; i + 1 < all.size(); ++i) {
+    const std::size_t end = (7 + all[i].length) * 8;
+    for (const std::size_t bit : {std::size_t{3}, std::size_t{4 * 8 + 2}, std::size_t{5 * 8 + 1}, std::size_t{6 * 8},
+                                  std::size_t{6 * 8 + 2}, std::size_t{7 * 8 + 5}, end - 4}) {
       std::string log = image_;
       const std::size_t at = all[i].at + bit / 8;
       log[at] = static_cast<char>(log[at] ^ static_cast<char>(1 << bit % 8));
