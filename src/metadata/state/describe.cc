@@ -16,7 +16,7 @@ using kv::Family;
 std::string seconds(Duration time) { return fmt::format("{:.3f}s", std::chrono::duration<double>(time).count()); }
 
 // What a stranger may have chosen does not reach a terminal as it is.
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string out = "\"";
   for (const char c : text.substr(0, 300)) {
     if (c >= ' ' && c <= '~' && c != '"' && c != '\\')
@@ -38,10 +38,10 @@ std::string line(const BlobRow& row) {
   std::vector<std::string> holders;
   for (const Holder& holder : row.holders)
     holders.push_back(
-        fmt::format("{}@{}{}", holder.store.str(), quoted(holder.label), holder.suspect ? "(suspect)" : ""));
+        fmt::format("{}@{}{}", holder.store.str(), in_quotes(holder.label), holder.suspect ? "(suspect)" : ""));
   std::string text = fmt::format("state={} size={} generation={} holders=[{}]", name(row.state), row.size,
                                  row.generation, fmt::join(holders, " "));
-  for (const std::string& backend : row.backends) text += " backend=" + quoted(backend);
+  for (const std::string& backend : row.backends) text += " backend=" + in_quotes(backend);
   if (row.condemned_at) text += " condemned_at=" + seconds(*row.condemned_at);
   return text;
 }
@@ -55,7 +55,7 @@ std::string line(const TagRow& row) {
 
 std::string line(const ManifestRow& row) {
   std::string text =
-      fmt::format("media_type={} size={} push={} revision={} time={} references={}", quoted(row.media_type), row.size,
+      fmt::format("media_type={} size={} push={} revision={} time={} references={}", in_quotes(row.media_type), row.size,
                   row.push.str(), row.revision, seconds(row.time), list(row.references));
   if (row.subject) text += " subject=" + row.subject->str();
   if (row.tombstone) text += " tombstone";
@@ -79,15 +79,15 @@ std::string line(const TaskRow& row) {
   if (!row.repository.str().empty()) text += " repository=" + row.repository.str();
   if (!row.tag.str().empty()) text += fmt::format(" tag={} tag_revision={}", row.tag.str(), row.tag_revision);
   if (row.manifest != Digest()) text += " manifest=" + row.manifest.str() + " push=" + row.push.str();
-  if (!row.target.empty()) text += " target=" + quoted(row.target);
+  if (!row.target.empty()) text += " target=" + in_quotes(row.target);
   text += fmt::format(" created={} revision={}", seconds(row.created), row.revision);
-  if (row.failures > 0) text += fmt::format(" failures={} error={}", row.failures, quoted(row.error));
-  if (row.claim) text += fmt::format(" claimed_by={} until={}", quoted(row.claim->claimant), seconds(row.claim->until));
+  if (row.failures > 0) text += fmt::format(" failures={} error={}", row.failures, in_quotes(row.error));
+  if (row.claim) text += fmt::format(" claimed_by={} until={}", in_quotes(row.claim->claimant), seconds(row.claim->until));
   return text;
 }
 
 std::string line(const PeerRow& row) {
-  return fmt::format("address={} port={} complete={} expires={}", quoted(row.ip), row.port, row.complete,
+  return fmt::format("address={} port={} complete={} expires={}", in_quotes(row.ip), row.port, row.complete,
                      seconds(row.expires));
 }
 
