@@ -48,6 +48,8 @@ void print_table(const json& status) {
                     disk_text(node, "metadata"), disk_text(node, "blobs"), human_bytes(node.value("resident_bytes", 0.0)),
                     fmt::format("{}", node.value("agents_seen", 0))});
     if (!node.value("ready", false)) notes.push_back(fmt::format("{}: {}", node.value("label", ""), node.value("not_ready", "")));
+    for (const json& shard : node.value("fenced", json::array()))
+      notes.push_back(fmt::format("{}: shard {} is fenced: {}", node.value("label", ""), shard.value("shard", 0), shard.value("why", "")));
     for (const json& peer : node.value("peers", json::array())) {
       if (!peer.value("refused", "").empty()) notes.push_back(fmt::format("{} and {}: {}", node.value("label", ""), peer.value("label", ""), peer.value("refused", "")));
     }

@@ -21,12 +21,13 @@ struct Applier::Turn {
   Turn(const kv::View& base, StateMachine& machine, Sessions& sessions) : rows(base, machine, sessions) {}
   ApplyTurn rows;
   std::map<ShardId, Done> done;
+  std::map<ShardId, std::vector<StateDigest>> digests;  // after each entry
   std::size_t entries = 0;
 };
 
 Applier::Applier(kv::Store& store, StateMachine& machine, std::uint16_t shards, Applied applied)
     : store_(store), machine_(machine), applied_(std::move(applied)), states_(std::size_t{shards} + 1),
-      thread_([this] { loop(); }) {}
+      digests_(std::size_t{shards} + 1), thread_([this] { loop(); }) {}
 
 Applier::~Applier() { stop(); }
 
@@ -56,6 +57,10 @@ void Applier::restore(ShardId shard, std::move_only_function<void()> done) {
     published.term = state->term;
     published.now.store(state->now.count(), std::memory_order_release);
     published.index.store(raw(state->index), std::memory_order_release);
+    {
+      const std::scoped_lock lock(digests_mutex_);
+      digests_[shard.value()] = {.last = state->index, .kept = {state->digest}};
+    }
     machine_.restored(shard, store_);
     if (done) done();
   });
@@ -76,6 +81,32 @@ std::shared_ptr<const kv::View> Applier::view() const {
   const std::scoped_lock lock(view_mutex_);
   if (!view_) view_ = store_.snapshot();
   return view_;
+}
+
+std::pair<raft::Index, StateDigest> Applier::digest(ShardId shard) const {
+  const std::scoped_lock lock(digests_mutex_);
+  const Digests& digests = digests_[shard.value()];
+  return {digests.last, digests.kept.empty() ? StateDigest{} : digests.kept.back()};
+}
+
+std::optional<StateDigest> Applier::digest_at(ShardId shard, raft::Index index) const {
+  const std::scoped_lock lock(digests_mutex_);
+  const Digests& digests = digests_[shard.value()];
+  const std::uint64_t back = index > digests.last ? kDigestsKept : raft::distance(index, digests.last);
+  if (back >= digests.kept.size()) return std::nullopt;
+  return digests.kept[digests.kept.size() - 1 - back];
+}
+
+/// Before the turn becomes visible: who sees an index applied finds its digest.
+void Applier::keep_digests(const Turn& turn) {
+  const std::scoped_lock lock(digests_mutex_);
+  for (const auto& [shard, added] : turn.digests) {
+    Digests& digests = digests_[shard.value()];
+    digests.last = digests.last + added.size();
+    digests.kept.insert(digests.kept.end(), added.begin(), added.end());
+    if (digests.kept.size() > kDigestsKept)
+      digests.kept.erase(digests.kept.begin(), digests.kept.end() - static_cast<std::ptrdiff_t>(kDigestsKept));
+  }
 }
 
 std::size_t Applier::queued() const {
@@ -128,7 +159,8 @@ void Applier::apply(Job& job, Turn& turn) {
     }
     turn.rows.begin(job.shard, {.index = raft::Index{published.index.load(std::memory_order_relaxed)},
                                 .term = published.term,
-                                .now = Duration(published.now.load(std::memory_order_relaxed))});
+                                .now = Duration(published.now.load(std::memory_order_relaxed)),
+                                .digest = digest(job.shard).second});
     Done& done = turn.done[job.shard];
     done.shard = job.shard;
     for (const raft::Entry& entry : job.entries) {
@@ -136,6 +168,7 @@ void Applier::apply(Job& job, Turn& turn) {
       auto answer = turn.rows.apply(job.shard, entry);
       if (!answer) die(job.shard, answer.error());
       ++turn.entries;
+      turn.digests[job.shard].push_back(turn.rows.at(job.shard).digest);
       if (job.want_answers && *answer) done.answers.emplace_back(entry.index, std::move(**answer));
       next = entry.index + 1;
     }
@@ -155,6 +188,7 @@ void Applier::finish(Turn& turn) {
     const std::scoped_lock lock(view_mutex_);
     view_.reset();
   }
+  keep_digests(turn);
   for (const auto& [shard, at] : progress) {
     State& published = states_[shard.value()];
     published.term = at.term;
@@ -167,6 +201,7 @@ void Applier::finish(Turn& turn) {
   all.reserve(turn.done.size());
   for (auto& [shard, done] : turn.done) all.push_back(std::move(done));
   turn.done.clear();
+  turn.digests.clear();
   turn.entries = 0;
   applied_(std::move(all));
 }

@@ -6,9 +6,11 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -20,6 +22,8 @@
 #include "storage/kv/store.h"
 
 namespace kraken::group {
+
+inline constexpr std::size_t kDigestsKept = 1'024;  // per shard, 16 bytes each
 
 class Applier {
  public:
@@ -54,6 +58,10 @@ class Applier {
   Duration now(ShardId shard) const { return Duration(states_[shard.value()].now.load(std::memory_order_acquire)); }
   /// One moment of the store that has at least everything that applied() has shown; shared until the next turn.
   std::shared_ptr<const kv::View> view() const;
+  /// Where the shard's rows stand, and their digest there.
+  std::pair<raft::Index, StateDigest> digest(ShardId shard) const;
+  /// Of the rows as they were at `index`, one of the last kDigestsKept that were applied since the start; else nothing.
+  std::optional<StateDigest> digest_at(ShardId shard, raft::Index index) const;
   std::size_t queued() const;
 
   /// Applies what is queued, then joins. With `drop`, stops at once (tests: a power cut).
@@ -69,12 +77,18 @@ class Applier {
     std::optional<Job> job;
     std::move_only_function<void()> work;
   };
+  /// The last digests of a shard: back() is at `last`.
+  struct Digests {
+    raft::Index last{};
+    std::deque<StateDigest> kept;
+  };
   struct Turn;
 
   void push(Item item);
   void loop();
   void apply(Job& job, Turn& turn);
   void finish(Turn& turn);
+  void keep_digests(const Turn& turn);
   [[noreturn]] void die(ShardId shard, const Error& error);
 
   kv::Store& store_;
@@ -82,6 +96,9 @@ class Applier {
   const Applied applied_;
   std::vector<State> states_;
   Sessions sessions_;
+
+  mutable std::mutex digests_mutex_;  // guards digests_
+  std::vector<Digests> digests_;
 
   mutable std::mutex view_mutex_;  // guards view_
   mutable std::shared_ptr<const kv::View> view_;

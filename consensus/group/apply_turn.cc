@@ -8,6 +8,15 @@ Result<std::optional<Answer>> ApplyTurn::apply(ShardId shard, const raft::Entry&
     return fail(Code::kInternal, "entry {} follows {}", raft::raw(entry.index), raft::raw(at.index));
   at.index = entry.index;
   at.term = entry.term;
+  step_.begin(at.digest, entry.index, entry.term);
+  rows_.watch(&step_);
+  auto answer = execute(shard, entry, at);
+  rows_.watch(nullptr);
+  at.digest = step_.end(at.now);
+  return answer;
+}
+
+Result<std::optional<Answer>> ApplyTurn::execute(ShardId shard, const raft::Entry& entry, AppliedState& at) {
   if (entry.kind != raft::Kind::kData) return std::nullopt;
   KR_TRY(const Envelope envelope, decode_envelope(entry.data ? std::string_view(*entry.data) : std::string_view()));
   at.now += envelope.advance;

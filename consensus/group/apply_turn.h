@@ -10,6 +10,7 @@
 #include "consensus/group/envelope.h"
 #include "consensus/group/log_store.h"
 #include "consensus/group/sessions.h"
+#include "consensus/group/state_digest.h"
 #include "consensus/group/state_machine.h"
 #include "storage/kv/overlay.h"
 
@@ -36,10 +37,13 @@ class ApplyTurn {
   kv::Batch take_batch();
 
  private:
+  Result<std::optional<Answer>> execute(ShardId shard, const raft::Entry& entry, AppliedState& at);
+
   kv::Overlay rows_;
   StateMachine& machine_;
   Sessions& sessions_;
   std::map<ShardId, AppliedState> progress_;
+  DigestStep step_;
 };
 
 }  // namespace kraken::group

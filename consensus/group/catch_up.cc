@@ -146,6 +146,11 @@ void Engine::installed(ShardId shard, const raft::SnapMeta& meta, bool ok) {
     group->sizes.clear();
     group->log_bytes = 0;
     group->applied = std::max(group->applied, meta.index);
+    // The rows are the sender's now.
+    group->votes.clear();
+    group->told.clear();
+    group->differences = 0;
+    lift_fence(*group, "it has taken over a snapshot");
     release_reads(*group);
   }
   step(*group, raft::in::SnapInstalled{.meta = meta, .ok = ok});

@@ -103,7 +103,7 @@ void Engine::pump_now(ShardId shard) {
 /// Where to send: the leader as far as it is known and can be reached; for a shard that is not local, else any voter, which knows.
 std::size_t Engine::target_of(ShardId shard, ClientShard& client) {
   if (!table_) return kNobody;
-  if (const Group* group = group_of(shard)) {
+  if (const Group* group = group_of(shard); group && group->fenced.empty()) {
     const auto leader = group->core.view().leader;
     const auto peer = leader ? peer_of(*leader) : std::nullopt;
     if (!peer || (*peer != self_ && !transport_->up(*peer))) return kNobody;

@@ -1,7 +1,5 @@
 #include "consensus/group/engine.h"
 
-#include <unistd.h>
-
 #include <xxhash.h>
 
 #include <algorithm>
@@ -82,23 +80,7 @@ void Engine::stop(bool hand_off, bool drop) {
     if (closed_) return;
   }
   if (drop) writer_->stop(true);
-  std::size_t led = 1;
-  for (int i = 0; hand_off && led > 0 && i < 100; ++i) {
-    on_loop([&] {
-      led = 0;
-      for (const auto& group : groups_) {
-        if (!group || !group->core.view().is_leader) continue;
-        ++led;
-        if (i % 25 == 0) transfer(group->shard, "");
-      }
-      // Alone, or with nobody up, there is nobody to give it to.
-      bool anyone = false;
-      for (std::size_t peer = 0; peer < options_.members.size(); ++peer) anyone |= peer != self_ && transport_->up(peer);
-      if (!anyone) led = 0;
-      schedule_turn();
-    });
-    if (led > 0) ::usleep(10'000);
-  }
+  if (hand_off) drain();
   on_loop([this] {
     stopped_ = true;
     lose([](const Try&) { return true; });
@@ -174,6 +156,7 @@ void Engine::turn() {
     answers_.deliver();
     return;
   }
+  watch_disk();
   step_timers();
   // What this node asks of itself is answered within the turn; a few rounds settle it, the rest comes next turn.
   for (int round = 0; round < 4; ++round) {

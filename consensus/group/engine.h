@@ -9,6 +9,7 @@
 //   groups.cc     steps, and what comes of them    serve.cc      what peers (and this node) ask of groups it leads
 //   catch_up.cc   compaction, snapshots            formation.cc  handshakes, and how a cluster comes to be
 //   roles.cc      leadership, the disk             peers.cc      connections and frames         status.cc  for the operator
+//   fences.cc     who must not serve or lead
 // Threads: everything on the loop, except where a comment says otherwise.
 
 #include <atomic>
@@ -34,6 +35,7 @@
 #include "consensus/group/pending.h"
 #include "consensus/group/requests.h"
 #include "consensus/group/snapshots.h"
+#include "consensus/group/state_digest.h"
 #include "consensus/group/transport.h"
 #include "consensus/raft/core.h"
 #include "src/net/file_pool.h"
@@ -51,6 +53,8 @@ class Engine {
   /// Loads and checks the logs of all local shards, if the cluster has formed.
   Result<> load();
   void start(net::Acceptor acceptor);
+  /// Gives all leaderships away, which takes a second at most, and takes none any more; goes on as a follower. Not on the loop.
+  void drain();
   /// hand_off: give leadership away first. drop: as a power cut would.
   void stop(bool hand_off, bool drop);
 
@@ -81,6 +85,8 @@ class Engine {
   void set_leadership_callback(std::function<void(ShardId, bool)> callback) { on_leadership_ = std::move(callback); }
   void set_ring_callback(std::function<void(std::shared_ptr<const AdoptedRing>)> callback) { on_ring_ = std::move(callback); }
   void transfer(ShardId shard, const std::string& label);
+  /// Lets a fenced replica serve again, however it differs. False if it is not fenced.
+  bool release(ShardId shard);
 
  private:
   static constexpr std::size_t kNobody = ~std::size_t{0};
@@ -89,6 +95,12 @@ class Engine {
   struct Origin {
     std::size_t peer = kNobody;
     std::uint64_t id = 0;
+  };
+
+  /// A digest of another replica.
+  struct Told {
+    raft::Index index{};
+    StateDigest digest;
   };
 
   struct Group {
@@ -109,6 +121,15 @@ class Engine {
     MonotonicTime heard{};     // follower: when the leader was last heard
     bool serving = false;
     bool stopped = false;      // diverged: see Output::conflict
+    MonotonicTime next_return{};  // no leadership goes back to the preferred voter before: the last try came to nothing
+    // State digests.
+    DigestVotes votes;
+    std::map<raft::ReplicaId, Told> told;  // by others, of indexes that are not applied here yet
+    std::size_t differences = 0;           // that were reported
+    std::string fenced;                    // why this replica does not serve; empty: it does
+    raft::Index fenced_at{};
+    bool odd = false;                      // fenced, and the majority is against it
+    bool released = false;                 // by hand: differences no longer matter
     raft::Index applied{};
     std::multimap<raft::Index, PendingPtr> waiting_reads;  // wait until applied
     // The log on disk, or about to be: payload bytes of the entries from first on.
@@ -208,7 +229,6 @@ class Engine {
 
   // roles.cc
   void housekeeping();
-  void watch_disk();
   void rebalance();
 
   // peers.cc
@@ -216,6 +236,25 @@ class Engine {
   void peer_down(std::size_t peer);
   Result<> frame(std::size_t peer, FrameKind kind, std::string_view payload);
   Result<> receive(std::size_t peer, std::vector<raft::Message> messages);
+
+  // fences.cc
+  void watch_disk();
+  void set_sick(Group& group);
+  bool aside() const;
+  void tell_aside();
+  void send_aside(std::size_t peer);
+  Result<> on_aside(std::size_t peer, std::string_view payload);
+  std::vector<raft::ReplicaId> replicas_of(const Group& group) const;
+  void say_digests();
+  Result<> on_digests(std::size_t peer, std::string_view payload);
+  void compare_told(Group& group);
+  void judge(Group& group);
+  std::string label_of(raft::ReplicaId replica) const;
+  void report(const Group& group, const DigestVotes::Difference& one) const;
+  void fence(Group& group, const std::vector<DigestVotes::Difference>& differences);
+  void close_fence(Group& group);
+  void lift_fence(Group& group, std::string_view why);
+  void count_differences() const;
 
   // formation.cc
   Hello hello(std::size_t peer, Hello::Purpose purpose) const;
@@ -312,8 +351,10 @@ class Engine {
   std::vector<PeerOut> peer_out_;
   MonotonicTime now_{};
   bool turn_scheduled_ = false;
-  bool sick_ = false, disk_full_ = false;
-  MonotonicTime next_housekeeping_{}, next_disk_look_{};
+  bool sick_ = false, disk_full_ = false, draining_ = false;
+  bool told_aside_ = false;             // what the peers were told
+  std::set<std::size_t> aside_;         // peers that want no leadership
+  MonotonicTime next_housekeeping_{}, next_disk_look_{}, next_digests_{};
   std::function<void(ShardId, bool)> on_leadership_;
   std::function<void(std::shared_ptr<const AdoptedRing>)> on_ring_;
 

@@ -362,8 +362,14 @@ void Engine::start_groups() {
     for (const std::uint32_t bytes : log.bytes) group->log_bytes += bytes + 64;
     group->heard = now_;
     applier_->restore(shard, {});
+    group->fenced = log.fence;
+    group->fenced_at = log.applied.index;
     groups_[shard.value()] = std::move(group);
     local_[shard.value()].store(true, std::memory_order_release);
+    if (!groups_[shard.value()]->fenced.empty()) {
+      log::error("raft.fenced", "shard={} This replica still does not serve the shard: {}", shard.value(), groups_[shard.value()]->fenced);
+      close_fence(*groups_[shard.value()]);
+    }
   }
   loaded_.clear();
   for (const ShardId shard : active_) pump(shard);

@@ -34,6 +34,8 @@ enum class FrameKind : std::uint8_t {
   kSnapshotEnd = 9,
   kPledge = 10,        // while a cluster forms: a member binds itself to the founder
   kMemberTable = 11,   // the founder's answer
+  kDigests = 12,       // shards, their applied index and the state digest there
+  kAside = 13,         // whether the sender wants to be given leadership: not while its disk stalls or it is being stopped
 };
 
 struct FrameHeader {

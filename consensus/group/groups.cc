@@ -154,6 +154,7 @@ void Engine::applied(std::vector<Applier::Done>& all) {
     }
     group->applied = std::max(group->applied, done.upto);
     release_reads(*group);
+    if (!group->told.empty()) compare_told(*group);
     step(*group, raft::in::Applied{done.upto});
     if (!group->caught_up) {
       const auto view = group->core.view();

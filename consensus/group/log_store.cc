@@ -12,6 +12,7 @@ namespace {
 using kv::Family;
 
 constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kAppliedVersion = 2;
 constexpr char kAbout = '\0';    // keys about the shard
 constexpr char kEntries = '\1';  // the log
 
@@ -54,6 +55,7 @@ constexpr std::string_view kAdvice =
 std::string hard_state_key(ShardId shard) { return about_key(shard, 'h'); }
 std::string snap_meta_key(ShardId shard) { return about_key(shard, 's'); }
 std::string applied_key(ShardId shard) { return about_key(shard, 'a'); }
+std::string fence_key(ShardId shard) { return about_key(shard, 'f'); }
 
 std::string entry_key(ShardId shard, raft::Index index) {
   Writer out;
@@ -141,28 +143,50 @@ void add_compaction(ShardId shard, raft::Index first, const raft::SnapMeta& meta
 kv::Batch install_rows(ShardId shard, const raft::SnapMeta& meta) {
   kv::Batch batch;
   batch.erase_range(Family::kRaft, entry_key(shard, raft::Index{0}), entries_end(shard));
+  batch.erase_range(Family::kRaft, fence_key(shard), fence_key(shard) + '\0');  // the rows are another's now
   batch.put(Family::kRaft, snap_meta_key(shard), encode_snap_meta(shard, meta));
   return batch;
 }
 
+std::string encode_fence(ShardId shard, std::string_view why) {
+  Writer out;
+  out.u8(kVersion).bytes(why);
+  return seal('f', shard, 0, out.str());
+}
+
+Result<std::string> load_fence(const kv::View& view, ShardId shard) {
+  KR_TRY(const auto bytes, view.get(Family::kRaft, fence_key(shard)));
+  if (!bytes) return std::string();
+  KR_TRY(const std::string_view record, unseal('f', shard, 0, *bytes));
+  Reader in(record);
+  const std::uint8_t version = in.u8();
+  std::string why(in.bytes());
+  KR_CHECK(in.finish("fence"));
+  if (version != kVersion) return fail(Code::kUnsupported, "fence: version {}, known is {}", version, kVersion);
+  return why;
+}
+
 std::string encode_applied(const AppliedState& state) {
   Writer out;
-  out.u8(kVersion).u64(raw(state.index)).u64(raw(state.term)).i64(state.now.count());
+  out.u8(kAppliedVersion).u64(raw(state.index)).u64(raw(state.term)).i64(state.now.count());
+  out.u64(state.digest.high).u64(state.digest.low);
   return std::move(out).take();
 }
 
 Result<AppliedState> decode_applied(std::string_view bytes) {
   Reader in(bytes);
   const std::uint8_t version = in.u8();
-  AppliedState state{.index = raft::Index{in.u64()}, .term = raft::Term{in.u64()}, .now = Duration(in.i64())};
+  AppliedState state{.index = raft::Index{in.u64()}, .term = raft::Term{in.u64()}, .now = Duration(in.i64()), .digest = {}};
+  if (version > kAppliedVersion)
+    return fail(Code::kUnsupported, "applied state: version {}, known is {}", version, kAppliedVersion);
+  if (version == kAppliedVersion) state.digest = {.high = in.u64(), .low = in.u64()};  // version 1 had none
   KR_CHECK(in.finish("applied state"));
-  if (version != kVersion) return fail(Code::kUnsupported, "applied state: version {}, known is {}", version, kVersion);
   return state;
 }
 
 Result<AppliedState> load_applied(const kv::View& view, ShardId shard) {
   KR_TRY(const auto bytes, view.get(Family::kSession, applied_key(shard)));
-  if (!bytes) return AppliedState{};
+  if (!bytes) return AppliedState{.digest = StateDigest::first()};
   return decode_applied(*bytes);
 }
 
@@ -240,6 +264,7 @@ Result<LoadedLog> load(const kv::View& view, ShardId shard) {
     return fail(Code::kCorrupt, "shard {}: the log's last term {} is above the hard state's {}", shard.value(),
                 raw(log.terms.back()), raw(log.boot.hs.term));
   KR_TRY(log.applied, load_applied(view, shard));
+  KR_TRY(log.fence, load_fence(view, shard));
   log.boot.applied = log.applied.index;
   if (log.applied.index < snap.index || log.applied.index > log.boot.last)
     return fail(Code::kCorrupt, "shard {}: applied is {}, but the log on disk is [{}, {}]", shard.value(),

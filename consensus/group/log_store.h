@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "consensus/group/state_digest.h"
 #include "consensus/raft/core.h"
 #include "src/base/clock.h"
 #include "src/base/error.h"
@@ -45,11 +46,18 @@ void add_compaction(ShardId shard, raft::Index first, const raft::SnapMeta& meta
 /// What goes into the raft family with an installed snapshot: the old log ends, the new one begins behind `meta`.
 kv::Batch install_rows(ShardId shard, const raft::SnapMeta& meta);
 
+/// Why this replica does not serve, as a sentence; no row: it serves. Gone with an installed snapshot.
+std::string fence_key(ShardId shard);
+std::string encode_fence(ShardId shard, std::string_view why);
+/// Empty: it serves.
+Result<std::string> load_fence(const kv::View& view, ShardId shard);
+
 /// How far the state machine's rows of a shard have come; written in the same batch as they.
 struct AppliedState {
   raft::Index index{};
   raft::Term term{};
   Duration now{};
+  StateDigest digest{};  // of all rows up to `index`
 };
 std::string applied_key(ShardId shard);  // in Family::kSession
 std::string encode_applied(const AppliedState& state);
@@ -67,6 +75,7 @@ struct LoadedLog {
   std::vector<raft::Term> terms;  // of [boot.first, boot.last]
   std::vector<std::uint32_t> bytes;  // the same entries' payloads
   AppliedState applied;
+  std::string fence;  // see load_fence
 };
 Result<LoadedLog> load_log(const kv::View& view, ShardId shard);
 

@@ -29,7 +29,7 @@ void LogWriter::compact(Compaction compaction, std::function<void()> done) {
 void LogWriter::put(kv::Batch batch, std::function<void()> done) {
   std::vector<Item> items(1);
   items[0].batch = std::move(batch);
-  items[0].after = std::move(done);
+  if (done) items[0].after = std::move(done);
   push(std::move(items));
 }
 
@@ -51,8 +51,8 @@ void LogWriter::push(std::vector<Item> items) {
   if (idle) wake_.notify_one();
 }
 
-Duration LogWriter::sync_outstanding() const {
-  const std::int64_t began = sync_began_.load(std::memory_order_relaxed);
+Duration LogWriter::outstanding() const {
+  const std::int64_t began = began_.load(std::memory_order_relaxed);
   return began == 0 ? Duration::zero() : clock_.monotonic() - Duration(began);
 }
 
@@ -90,7 +90,9 @@ void LogWriter::work() {
       }
       write(batch);
       batch.clear();
+      began_.store(clock_.monotonic().count(), std::memory_order_relaxed);
       item.after();
+      began_.store(0, std::memory_order_relaxed);
     }
     write(batch);
   }
@@ -114,10 +116,10 @@ void LogWriter::write(std::vector<Item>& items) {
     batch.append(std::move(item.batch));
   }
   const MonotonicTime began = clock_.monotonic();
-  sync_began_.store(began.count(), std::memory_order_relaxed);
+  began_.store(began.count(), std::memory_order_relaxed);
   // An error ends the process in the RocksDB store; another store's would leave the groups without an answer for ever.
   const Result<> written = store_.write(batch, kv::Durability::kSynced);
-  sync_began_.store(0, std::memory_order_relaxed);
+  began_.store(0, std::memory_order_relaxed);
   if (!written) return;
   syncs_.fetch_add(1, std::memory_order_relaxed);
   sync_seconds.observe(std::chrono::duration<double>(clock_.monotonic() - began).count());

@@ -50,8 +50,8 @@ class LogWriter {
   /// Runs between two batches, after everything submitted before is durable.
   void run(std::move_only_function<void()> job);
 
-  /// For how long the running sync has been outstanding; zero if none is.
-  Duration sync_outstanding() const;
+  /// For how long the writer has been busy with one batch or job; zero if it is idle.
+  Duration outstanding() const;
   /// Syncs so far, and what waits.
   std::uint64_t syncs() const { return syncs_.load(std::memory_order_relaxed); }
   std::size_t queued() const;
@@ -74,7 +74,7 @@ class LogWriter {
   kv::Store& store_;
   const Clock& clock_;
   const Persisted persisted_;
-  std::atomic<std::int64_t> sync_began_{0};
+  std::atomic<std::int64_t> began_{0};  // with what it is busy with; 0: idle
   std::atomic<std::uint64_t> syncs_{0};
 
   mutable std::mutex mutex_;  // guards the rest

@@ -171,6 +171,14 @@ void Node::transfer(ShardId shard, std::string label) {
   if (shard.value() <= shards()) impl_->engine.on_loop([&] { impl_->engine.transfer(shard, label); });
 }
 
+bool Node::release(ShardId shard) {
+  bool released = false;
+  if (shard.value() <= shards()) impl_->engine.on_loop([&] { released = impl_->engine.release(shard); });
+  return released;
+}
+
+void Node::drain() { impl_->engine.drain(); }
+
 std::uint16_t Node::port() const { return impl_->port; }
 
 void Node::stop() {

@@ -40,8 +40,9 @@ struct Timings {
   Duration beat = std::chrono::milliseconds(50);
   Duration election_min = std::chrono::milliseconds(500);
   Duration election_max = std::chrono::milliseconds(1000);
-  Duration disk_stall = std::chrono::seconds(1);       // a sync outstanding for longer: leadership is handed off
+  Duration disk_stall = std::chrono::seconds(1);       // a write of the log outstanding for longer: no beats, leadership is handed off
   Duration disk_dead = std::chrono::seconds(30);       // for longer still: the process ends
+  Duration digests = std::chrono::seconds(10);         // how often replicas compare their state digests
   Duration redial_min = std::chrono::milliseconds(50);
   Duration redial_max = std::chrono::seconds(1);
   Duration snapshot = std::chrono::seconds(120);       // how long the log is kept for a snapshot that is being taken over
@@ -98,6 +99,9 @@ struct ShardStatus {
   std::uint64_t term = 0, first = 0, last = 0, commit = 0, applied = 0;
   std::uint64_t log_bytes = 0;
   Duration now{};          // replicated time
+  std::string fenced{};     // why this replica does not serve the shard; empty: it does
+  std::uint64_t digest_index = 0;
+  std::string digest{};     // of this replica's rows at digest_index, in hexadecimal; empty: not known
   Duration leader_heard{};  // since when nothing was heard of the leader; 0 on the leader
   std::vector<std::string> learners{};  // labels of those that receive the log without a vote
   ShardMove move{};
@@ -158,6 +162,12 @@ class Node {
 
   /// Gives leadership of the shard to the member, if it leads and the member is a voter.
   void transfer(ShardId shard, std::string label);
+
+  /// Serves a shard again from a replica that was fenced (ShardStatus::fenced), whatever the others hold. False: it was not.
+  bool release(ShardId shard);
+  /// Gives all leaderships away, within a second, and takes none until the node stops; goes on serving as a follower. Blocks;
+  /// not on a loop of net::Loops.
+  void drain();
 
   std::uint16_t port() const;  // the one it listens on
   /// Hands leadership off (as far as it goes within a second), then ends threads and connections. Waiting requests end with

@@ -11,6 +11,8 @@ void Engine::peer_up(std::size_t peer) {
   PeerOut& out = peer_out_[peer];
   out.coder.forget();
   up_since_[peer] = now_;
+  aside_.erase(peer);
+  if (told_aside_) send_aside(peer);
   log::info("raft.peer_up", "peer={}", options_.members[peer].label);
   pledge_to_founder();
   send_table(peer);
@@ -61,6 +63,10 @@ Result<> Engine::frame(std::size_t peer, FrameKind kind, std::string_view payloa
       return on_pledge(peer, payload);
     case FrameKind::kMemberTable:
       return on_table(peer, payload);
+    case FrameKind::kDigests:
+      return on_digests(peer, payload);
+    case FrameKind::kAside:
+      return on_aside(peer, payload);
     default:
       return fail(Code::kProtocol, "frame: kind {} does not belong here", static_cast<int>(kind));
   }

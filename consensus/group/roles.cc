@@ -2,8 +2,6 @@
 
 #include "consensus/group/engine.h"
 
-#include <unistd.h>
-
 #include "src/base/file.h"
 #include "src/base/log.h"
 #include "src/base/metrics.h"
@@ -12,6 +10,7 @@ namespace kraken::group {
 namespace {
 
 constexpr Duration kSettled = std::chrono::seconds(3);  // how long a node must have been there to be given leadership
+constexpr Duration kReturnPause = std::chrono::seconds(30);
 constexpr Duration kHousekeepingBusy = std::chrono::milliseconds(50);
 constexpr Duration kHousekeepingIdle = std::chrono::milliseconds(500);
 
@@ -22,7 +21,6 @@ void Engine::housekeeping() {
   static metrics::Gauge& apply_queue = metrics::gauge("kr_raft_apply_queue", "Jobs that wait for the apply thread");
   static metrics::Gauge& leaders = metrics::gauge("kr_raft_leaders", "Groups this node leads");
   expire();
-  watch_disk();
   next_housekeeping_ = now_ + (active_.empty() && tries_.empty() ? kHousekeepingIdle : kHousekeepingBusy);
   if (now_ < next_disk_look_) return;
   next_disk_look_ = now_ + std::chrono::seconds(1);
@@ -33,6 +31,10 @@ void Engine::housekeeping() {
     if (group->serving) ++led;
   }
   rebalance();
+  if (now_ >= next_digests_) {
+    next_digests_ = now_ + options_.timings.digests;
+    say_digests();
+  }
   queue.set(static_cast<double>(writer_->queued()));
   apply_queue.set(static_cast<double>(applier_->queued()));
   leaders.set(led);
@@ -41,6 +43,7 @@ void Engine::housekeeping() {
   const bool full = space && space->available_bytes < options_.limits.disk_reserve_bytes;
   if (full != disk_full_) log::error("raft.disk", "full={} available={} reserve={}", full, space->available_bytes, options_.limits.disk_reserve_bytes);
   disk_full_ = full;
+  tell_aside();
   if (!full) return;
   for (const auto& group : groups_)
     if (group && group->serving) transfer(group->shard, "");
@@ -51,34 +54,21 @@ void Engine::housekeeping() {
 void Engine::rebalance() {
   int moves = 16;
   for (const auto& group : groups_) {
-    if (!group || !group->serving || sick_) continue;
+    if (!group || !group->serving || sick_ || now_ < group->next_return) continue;
     const raft::ReplicaId preferred = voters_[group->shard.value()].front();
     const auto member = peer_of(preferred);
-    if (preferred == self_replica_ || !member || !transport_->up_both(*member) || now_ - up_since_[*member] < kSettled) continue;
+    if (preferred == self_replica_ || !member || !transport_->up_both(*member) || now_ - up_since_[*member] < kSettled || aside_.contains(*member))
+      continue;
     const auto view = group->core.view();
     for (const raft::Core::Peer& peer : group->core.peers()) {
       if (peer.id != preferred || !peer.voter || peer.state != raft::Core::Peer::State::kReplicate || peer.match < view.commit) continue;
+      // Proposals wait while it is tried: one that does not take over is not asked again soon.
+      group->next_return = now_ + kReturnPause;
       step(*group, raft::in::Transfer{preferred});
       --moves;
     }
     if (moves <= 0) return;
   }
-}
-
-void Engine::watch_disk() {
-  const Duration outstanding = writer_->sync_outstanding();
-  if (outstanding > options_.timings.disk_dead) {
-    log::error("raft.disk_dead", "seconds={} A sync of the log does not come back; the process ends",
-               std::chrono::duration_cast<std::chrono::seconds>(outstanding).count());
-    ::_exit(70);
-  }
-  const bool sick = outstanding > options_.timings.disk_stall;
-  if (sick == sick_) return;
-  sick_ = sick;
-  log::warn("raft.disk_stall", "stalled={} milliseconds={}", sick,
-            std::chrono::duration_cast<std::chrono::milliseconds>(outstanding).count());
-  for (const auto& group : groups_)
-    if (group) step(*group, raft::in::StorageSick{sick});
 }
 
 void Engine::transfer(ShardId shard, const std::string& label) {
@@ -88,7 +78,7 @@ void Engine::transfer(ShardId shard, const std::string& label) {
   raft::Index match{};
   for (const raft::Core::Peer& peer : group->core.peers()) {
     const auto member = peer_of(peer.id);
-    if (!peer.voter || !member || !transport_->up(*member)) continue;
+    if (!peer.voter || !member || !transport_->up(*member) || aside_.contains(*member)) continue;
     if (!label.empty() && options_.members[*member].label != label) continue;
     if (best && peer.match <= match) continue;
     best = peer.id;

@@ -25,7 +25,7 @@ void Engine::answer(Origin origin, Reply reply) {
 
 void Engine::serve(Origin origin, Request request) {
   Group* group = group_of(request.shard);
-  if (!group || group->stopped) return answer(origin, {.outcome = Reply::Outcome::kNotReplica});
+  if (!group || group->stopped || !group->fenced.empty()) return answer(origin, {.outcome = Reply::Outcome::kNotReplica});
   switch (request.kind) {
     case Request::Kind::kPropose:
     case Request::Kind::kOpenSession:

@@ -25,6 +25,10 @@ ShardStatus Engine::status(ShardId shard) const {
   status.commit = raft::raw(view.commit);
   status.applied = raft::raw(group->applied);
   status.log_bytes = group->log_bytes;
+  status.fenced = group->fenced;
+  const auto [digest_index, digest] = applier_->digest(shard);
+  status.digest_index = raft::raw(digest_index);
+  if (digest.known()) status.digest = digest.hex();
   status.now = applier_->now(shard);
   status.leader_heard = view.is_leader ? Duration::zero() : clock_.monotonic() - group->heard;
   return status;
@@ -66,6 +70,7 @@ std::string Engine::not_ready() const {
   }
   for (const auto& group : groups_) {
     if (!group) continue;
+    if (!group->fenced.empty()) continue;  // others serve it; if none does, no other shard shall suffer
     if (group->stopped) return fmt::format("shard {} has stopped: its state differs from its leader's", group->shard.value());
     const auto view = group->core.view();
     if (!view.leader) {

@@ -162,6 +162,7 @@ std::optional<Described> describe_raft(std::string_view key, std::string_view va
     return told(fmt::format("raft shard={} snapshot", shard.value()), group::decode_snap_meta(shard, value),
                 [](const raft::SnapMeta& meta) { return fmt::format("index={} term={}", raw(meta.index), raw(meta.term)); });
   }
+  if (key == group::fence_key(shard)) return Described{fmt::format("raft shard={} fence", shard.value()), std::string(value.substr(std::min<std::size_t>(value.size(), 13)))};
   if (key.size() < 8) return std::nullopt;
   const std::uint64_t index = Reader(key.substr(key.size() - 8)).u64();
   if (key != group::entry_key(shard, raft::Index{index})) return std::nullopt;
@@ -176,7 +177,8 @@ std::optional<Described> describe_session(std::string_view key, std::string_view
   const auto applied = group::decode_applied(value);
   if (!applied) return Described{fmt::format("session shard={} applied", shard.value()), applied.error().detail};
   return Described{fmt::format("session shard={} applied", shard.value()),
-                   fmt::format("index={} term={} time={:.3f}s", raw(applied->index), raw(applied->term), std::chrono::duration<double>(applied->now).count())};
+                   fmt::format("index={} term={} time={:.3f}s digest={}", raw(applied->index), raw(applied->term),
+                               std::chrono::duration<double>(applied->now).count(), applied->digest.known() ? applied->digest.hex() : "unknown")};
 }
 
 Result<std::string> node_incarnation(const kv::View& view) {

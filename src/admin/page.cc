@@ -56,7 +56,9 @@ async function look() {
     const lost = s.summary.without_leader.length;
     const p = document.getElementById("shards");
     p.textContent = lost ? lost + " of " + s.summary.total + " shards have no leader: their tags and blobs cannot be written now" : "All " + s.summary.total + " shards have a leader.";
-    p.className = lost ? "bad" : "";
+    const fenced = s.nodes.flatMap(n => (n.fenced ?? []).map(f => n.label + ": shard " + f.shard + " is fenced: " + f.why));
+    if (fenced.length) p.textContent += " " + fenced.join(" ");
+    p.className = lost || fenced.length ? "bad" : "";
   } catch (e) { document.getElementById("words").textContent = "This node does not answer: " + e; }
 }
 look(); setInterval(look, 3000);

@@ -1,6 +1,7 @@
 #include "src/admin/status.h"
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 
 #include <nlohmann/json.hpp>
@@ -47,6 +48,8 @@ json shard_row(const group::ShardStatus& status) {
   row["applied"] = status.applied;
   row["log_bytes"] = status.log_bytes;
   row["time_s"] = seconds(status.now);
+  if (!status.digest.empty()) row["digest"] = {{"index", status.digest_index}, {"value", status.digest}};
+  if (!status.fenced.empty()) row["fenced"] = status.fenced;
   row["leader_heard_ms"] = std::chrono::duration_cast<std::chrono::milliseconds>(status.leader_heard).count();
   return row;
 }
@@ -75,6 +78,7 @@ json local_status(const StatusDeps& deps) {
   std::uint64_t lag = 0;
   std::uint64_t log_bytes = 0;
   json without_leader = json::array();
+  json fenced = json::array();
   json rows = json::array();
   for (const group::ShardStatus& status : all) {
     local += status.local ? 1 : 0;
@@ -82,10 +86,12 @@ json local_status(const StatusDeps& deps) {
     if (status.local) lag = std::max(lag, status.commit - std::min(status.commit, status.applied));
     log_bytes += status.log_bytes;
     if (status.leader.empty()) without_leader.push_back(status.shard.value());
+    if (!status.fenced.empty()) fenced.push_back({{"shard", status.shard.value()}, {"why", status.fenced}});
     rows.push_back(shard_row(status));
   }
   out["groups"] = {{"total", all.size()},  {"local", local},         {"led", led},
                    {"lag_entries", lag},   {"log_bytes", log_bytes}, {"without_leader", std::move(without_leader)}};
+  if (!fenced.empty()) out["fenced"] = std::move(fenced);
   json peers = json::array();
   for (const group::PeerStatus& peer : deps.groups->peers()) {
     json row{{"label", peer.label}, {"up", peer.up}};
@@ -211,6 +217,15 @@ net::Task<void> answer_status(http::Exchange& exchange, std::shared_ptr<const St
   co_return co_await exchange.reply(200, std::move(headers), std::move(body));
 }
 
+net::Task<void> release(http::Exchange& exchange, std::shared_ptr<const StatusDeps> deps) {
+  const std::string text = exchange.request().query("shard").value_or("");
+  std::uint16_t shard = 0;
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), shard);
+  if (text.empty() || ec != std::errc{} || end != text.data() + text.size()) co_return fail(Code::kInvalidArgument, "say which shard: ?shard=3\n");
+  if (!deps->groups->release(kv::ShardId{shard})) co_return fail(Code::kConflict, "shard {} is not fenced on {}\n", shard, deps->self);
+  co_return co_await exchange.reply(200, http::Headers{{"Content-Type", "text/plain; charset=utf-8"}}, fmt::format("{} serves shard {} again\n", deps->self, shard));
+}
+
 net::Task<void> answer_page(http::Exchange& exchange) {
   http::Headers headers{{"Content-Type", "text/html; charset=utf-8"},
                         {"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"}};
@@ -240,6 +255,7 @@ std::string promise(std::size_t nodes, std::size_t max_replica) {
 void add_status_routes(http::Router& router, StatusDeps deps) {
   auto shared = std::make_shared<const StatusDeps>(std::move(deps));
   router.add(http::Method::kGet, "/status", [shared](http::Exchange& exchange) { return answer_status(exchange, shared); });
+  router.add(http::Method::kPost, "/raft/release", [shared](http::Exchange& exchange) { return release(exchange, shared); });
   router.add(http::Method::kGet, "/", [](http::Exchange& exchange) { return answer_page(exchange); });
 }
 

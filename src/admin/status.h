@@ -6,6 +6,8 @@
 //                            "shards": [{shard, leader, term, voters, commit, lag}]}; lag: entries the slowest has to apply
 //   GET /status?scope=node  this node alone: one element of "nodes", and "shards" as it sees them
 //   GET /                   the status page
+//   POST /raft/release?shard=N   this node's replica, which was fenced since its rows differ from others', serves again
+//                           (docs/consensus.md "State digests"); 409 if it is not fenced
 //
 // A node that does not answer within a second is in the list with "up": false and why.
 // Threads: handlers run on any loop. What Deps points to outlives the server.

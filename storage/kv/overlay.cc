@@ -55,6 +55,7 @@ Result<> Overlay::scan(Family family, std::string_view from, std::string_view to
 }
 
 void Overlay::put(Family family, std::string_view key, std::string_view value) {
+  if (watch_ != nullptr) watch_->wrote(Batch::Kind::kPut, family, key, value);
   bytes_ += key.size() + value.size();
   auto& keys = changes_[raw(family)].keys;
   if (const auto found = keys.find(key); found != keys.end()) {
@@ -65,6 +66,7 @@ void Overlay::put(Family family, std::string_view key, std::string_view value) {
 }
 
 void Overlay::erase(Family family, std::string_view key) {
+  if (watch_ != nullptr) watch_->wrote(Batch::Kind::kErase, family, key, {});
   bytes_ += key.size();
   auto& keys = changes_[raw(family)].keys;
   if (const auto found = keys.find(key); found != keys.end()) {
@@ -76,6 +78,7 @@ void Overlay::erase(Family family, std::string_view key) {
 
 void Overlay::erase_range(Family family, std::string_view from, std::string_view to) {
   if (!to.empty() && to <= from) return;
+  if (watch_ != nullptr) watch_->wrote(Batch::Kind::kEraseRange, family, from, to);
   bytes_ += from.size() + to.size();
   Changes& changes = changes_[raw(family)];
   const auto last = to.empty() ? changes.keys.end() : changes.keys.lower_bound(to);

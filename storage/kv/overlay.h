@@ -17,6 +17,13 @@ namespace kraken::kv {
 
 class Overlay final : public View {
  public:
+  /// Told of each write, in order, with `value` empty for an erased key and the end for an erased range.
+  class Watch {
+   public:
+    virtual ~Watch() = default;
+    virtual void wrote(Batch::Kind kind, Family family, std::string_view key, std::string_view value) = 0;
+  };
+
   explicit Overlay(const View& base) : base_(base) {}
 
   Result<std::optional<std::string>> get(Family family, std::string_view key) const override;
@@ -27,6 +34,9 @@ class Overlay final : public View {
   void erase(Family family, std::string_view key);
   /// [from, to); an empty `to` is the end of the family.
   void erase_range(Family family, std::string_view from, std::string_view to);
+
+  /// From now on; null for nobody.
+  void watch(Watch* watch) { watch_ = watch; }
 
   bool empty() const;
   /// Keys and values written so far.
@@ -43,6 +53,7 @@ class Overlay final : public View {
   const View& base_;
   std::array<Changes, kFamilies> changes_;
   std::size_t bytes_ = 0;
+  Watch* watch_ = nullptr;
 };
 
 }  // namespace kraken::kv

@@ -37,7 +37,9 @@ class Toy final : public StateMachine {
     const std::string rest = space == std::string::npos ? "" : text.substr(space + 1);
     if (verb == "put") {
       const auto cut = rest.find(' ');
-      state.put(kv::Family::kTag, key(context.shard, rest.substr(0, cut)), rest.substr(cut + 1));
+      std::string value = rest.substr(cut + 1);
+      if (flip) value[0] = static_cast<char>(value[0] ^ 1);
+      state.put(kv::Family::kTag, key(context.shard, rest.substr(0, cut)), value);
       return "ok " + std::to_string(context.index);
     }
     if (verb == "add") {
@@ -70,6 +72,7 @@ class Toy final : public StateMachine {
   }
   void restored(ShardId, const kv::View&) override { ++restores; }
   std::atomic<int> restores{0};
+  std::atomic<bool> flip{false};  // a fault of memory: puts write another value on this node
 
   static std::string key(ShardId shard, std::string_view name) { return kv::shard_prefix(shard) + "\1" + std::string(name); }
 };
@@ -106,6 +109,8 @@ struct ClusterOptions {
   Kind kind = Kind::kMemory;
   Limits limits{};
   Timings timings{};
+  /// Puts something between a node and its store.
+  std::function<std::unique_ptr<kv::Store>(std::unique_ptr<kv::Store>)> wrap{};
 };
 
 class Cluster {
@@ -162,6 +167,7 @@ class Cluster {
       } else {
         KR_TRY(slot.store, kv::open_rocksdb(folder_ / members_[i].label, {}));
       }
+      if (options_.wrap) slot.store = options_.wrap(std::move(slot.store));
     }
     slot.machine = std::make_unique<Toy>();
     KR_TRY(slot.node, Node::open(std::move(options), *slot.machine, *slot.store));
@@ -178,7 +184,7 @@ class Cluster {
     Slot& slot = *slots_[i];
     slot.node->kill();
     slot.node.reset();
-    if (options_.kind == Kind::kMemory) static_cast<kv::MemoryStore&>(*slot.store).crash();
+    if (options_.kind == Kind::kMemory && !options_.wrap) static_cast<kv::MemoryStore&>(*slot.store).crash();
     if (options_.kind == Kind::kRocks) slot.store.reset();
   }
   void wipe(std::size_t i) { slots_[i]->store.reset(); }
