@@ -88,7 +88,14 @@ void Core::Impl::fetched(in::Fetched& in) {
   if (!leading() || it == peers_.end() || !it->second.fetching) return;
   Progress& pr = it->second;
   pr.fetching = false;
-  if (pr.state == Progress::State::kSnapshot || in.entries.empty() || in.entries.front().index != pr.next || pr.next <= log_.snap_index()) return;
+  if (pr.state == Progress::State::kSnapshot) return;
+  if (in.entries.empty()) {
+    // Gone or unreadable: again after the next answer to a beat, not in a circle with the disk.
+    pr.probe_from(pr.next);
+    pr.probe_sent = true;
+    return;
+  }
+  if (in.entries.front().index != pr.next || pr.next <= log_.snap_index()) return;
   // An answer to a question of an earlier leadership may be wrong for this log: keep only what fits.
   size_t fit = 0;
   while (fit < in.entries.size() && in.entries[fit].index == pr.next + fit && log_.matches(in.entries[fit].index, in.entries[fit].term)) fit++;
