@@ -27,15 +27,6 @@
 
 namespace kraken::group {
 
-/// One node of the cluster, as the hashstate (or cluster.static) has it.
-struct Member {
-  std::string label;
-  std::string host;  // name or address, resolved at each dial
-  std::uint16_t port = 14001;
-  double weight = 100;
-  friend bool operator==(const Member&, const Member&) = default;
-};
-
 struct Timings {
   Duration beat = std::chrono::milliseconds(50);
   Duration election_min = std::chrono::milliseconds(500);
@@ -68,9 +59,7 @@ struct NodeOptions {
   std::string listen_host = "127.0.0.1";
   std::uint16_t listen_port = 14001;
   std::filesystem::path folder;  // where the store lies, to watch its disk (`disk_reserve_bytes`); may be empty
-  /// Labels best first for a key: weighted HRW (src/ring), handed in because this layer stands below the ring.
-  /// Empty: in order of label.
-  std::function<std::vector<std::string>(std::span<const Member>, std::string_view key)> order;
+  Order order;
   std::size_t replicas = 3;      // voters per shard at most
   Timings timings;
   Limits limits;
@@ -117,7 +106,6 @@ struct PeerStatus {
 /// Data shard of 16 bits that begin a digest or the SHA-256 of a repository's name: their top log2(shards) bits, plus one,
 /// since 0 is the system group (consensus §1.3). REQUIRES: shards is a power of two.
 ShardId shard_of(std::uint16_t prefix, std::uint16_t shards);
-inline constexpr ShardId kSystemShard{0};
 
 class Node {
  public:

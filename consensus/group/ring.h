@@ -3,13 +3,30 @@
 // (consensus §1.6). Everything that is placed by label (voters of shards, owners of blobs) is placed over its active nodes.
 // Threads: plain values; shared ones are immutable.
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "consensus/group/envelope.h"
 
 namespace kraken::group {
+
+/// One node of the cluster, as the hashstate (or cluster.static) has it.
+struct Member {
+  std::string label;
+  std::string host;  // name or address, resolved at each dial
+  std::uint16_t port = 14001;
+  double weight = 100;
+  friend bool operator==(const Member&, const Member&) = default;
+};
+
+/// Labels best first for a key: weighted HRW (src/ring), handed in because this layer stands below the ring. The same on every
+/// node. Empty: in order of label.
+using Order = std::function<std::vector<std::string>(std::span<const Member>, std::string_view key)>;
 
 /// Stored and sent: do not renumber.
 enum class NodeState : std::uint8_t {

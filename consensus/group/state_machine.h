@@ -17,6 +17,7 @@
 namespace kraken::group {
 
 using kv::ShardId;
+inline constexpr ShardId kSystemShard{0};
 
 struct ApplyContext {
   ShardId shard;

@@ -7,7 +7,7 @@
 namespace kraken::raft {
 namespace {
 
-constexpr char kConfVersion = 1;
+constexpr char kConfVersion = 2;
 
 void put(std::string& out, uint64_t value, int bytes) {
   for (int shift = (bytes - 1) * 8; shift >= 0; shift -= 8) out.push_back(static_cast<char>((value >> shift) & 0xff));
@@ -51,6 +51,7 @@ struct Reader {
 Bytes encode_conf(const ConfState& conf) {
   std::string out(1, kConfVersion);
   put(out, conf.placement_epoch, 8);
+  put(out, conf.next_replica, 8);
   put_list(out, conf.voters);
   put_list(out, conf.outgoing);
   put_list(out, conf.learners);
@@ -63,6 +64,7 @@ std::optional<ConfState> decode_conf(std::string_view bytes) {
   if (in.take(1) != kConfVersion || !in.ok) return std::nullopt;
   ConfState conf;
   conf.placement_epoch = in.take(8);
+  conf.next_replica = in.take(8);
   conf.voters = in.list();
   conf.outgoing = in.list();
   conf.learners = in.list();

@@ -199,6 +199,7 @@ Core::View Core::Impl::view() const {
   v.commit = commit_;
   v.applied = applied_;
   v.last_term = log_.last_term();
+  v.conf_index = log_.conf().index;
   v.uncommitted_bytes = uncommitted_bytes_;
   v.tail_bytes = log_.tail_bytes();
   return v;

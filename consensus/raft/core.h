@@ -117,7 +117,7 @@ enum class Reject : uint8_t {
   kConfInFlight,  // a configuration change is not finished
   kNoTermCommit,  // configuration change before the leader committed an entry of its own term: retry in a moment
   kStaleEpoch,    // target.placement_epoch is older than the one in force
-  kInvalid,       // target has no voter, a duplicate, or is joint
+  kInvalid,       // target has no voter, a duplicate, an id that was given before, or is joint
   kAborted,       // leadership was lost with the proposal in flight: OUTCOME UNKNOWN
 };
 std::string_view to_string(Reject why);
@@ -266,6 +266,7 @@ class Core {
     bool serving = false;  // leader that has committed an entry of its own term
     Index first{}, last{}, stable{}, commit{}, applied{};
     Term last_term{};
+    Index conf_index{};    // where the configuration in force stands in the log; committed once commit has passed it
     size_t uncommitted_bytes = 0, tail_bytes = 0;
   };
   View view() const;

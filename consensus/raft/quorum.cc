@@ -32,7 +32,20 @@ bool well_formed(const ConfState& conf) {
     if (is_voter(conf, id)) return false;
   for (ReplicaId id : conf.learners_next)
     if (!contains(conf.outgoing, id) || contains(conf.voters, id)) return false;
-  return true;
+  if (conf.next_replica == 0) return true;
+  const auto ids = members(conf);
+  return std::all_of(ids.begin(), ids.end(), [&](ReplicaId id) { return sequence_of(id) != 0 && sequence_of(id) < conf.next_replica; });
+}
+
+bool allocates_fresh_ids(const ConfState& current, const ConfState& target) {
+  if (current.next_replica == 0) return true;
+  if (target.next_replica < current.next_replica || target.next_replica > kSequenceMax) return false;
+  const auto old = members(current);
+  std::vector<uint64_t> fresh;
+  for (ReplicaId id : members(target))
+    if (!contains(old, id)) fresh.push_back(sequence_of(id));
+  std::sort(fresh.begin(), fresh.end());
+  return (fresh.empty() || fresh.front() >= current.next_replica) && std::adjacent_find(fresh.begin(), fresh.end()) == fresh.end();
 }
 
 ConfState enter(const ConfState& current, const ConfState& target) {
@@ -41,6 +54,7 @@ ConfState enter(const ConfState& current, const ConfState& target) {
   next.voters = target.voters;
   next.outgoing = current.voters;
   next.placement_epoch = target.placement_epoch;
+  next.next_replica = target.next_replica;
   for (ReplicaId id : target.learners) (contains(current.voters, id) ? next.learners_next : next.learners).push_back(id);
   return next;
 }
@@ -51,6 +65,7 @@ ConfState leave(const ConfState& joint) {
   next.learners = joint.learners;
   next.learners.insert(next.learners.end(), joint.learners_next.begin(), joint.learners_next.end());
   next.placement_epoch = joint.placement_epoch;
+  next.next_replica = joint.next_replica;
   return next;
 }
 

@@ -18,7 +18,8 @@ inline bool is_voter(const ConfState& conf, ReplicaId id) { return contains(conf
 /// Every replica that receives the log, each once, ascending.
 std::vector<ReplicaId> members(const ConfState& conf);
 
-/// At least one voter; no id 0; no duplicate within a list; learners are no voters; learners_next are outgoing and not voters.
+/// At least one voter; no id 0; no duplicate within a list; learners are no voters; learners_next are outgoing and not voters;
+/// where ids are managed, all sequences lie below next_replica.
 bool well_formed(const ConfState& conf);
 
 /// The largest value that a majority of `ids` has reached: value(id) of the ceil(n/2)-th best. REQUIRES: ids is not empty.
@@ -63,6 +64,8 @@ Tally tally(const ConfState& conf, Vote&& vote) {
 
 /// The first step from `current` (not joint) to `target` (not joint): `target` itself if the voters are the same, else the joint one.
 ConfState enter(const ConfState& current, const ConfState& target);
+/// Where ids are managed: `target` gives each replica that is new in it a sequence of its own that was never given before.
+bool allocates_fresh_ids(const ConfState& current, const ConfState& target);
 /// What a joint configuration becomes.
 ConfState leave(const ConfState& joint);
 

@@ -23,6 +23,7 @@ void Core::Impl::change_conf(in::ChangeConf& in) {
   if (!own_term_committed()) return fail(in.ticket, Reject::kNoTermCommit);
   if (conf().joint() || log_.conf().index > commit_) return fail(in.ticket, Reject::kConfInFlight);
   if (in.target.placement_epoch < conf().placement_epoch) return fail(in.ticket, Reject::kStaleEpoch);
+  if (!allocates_fresh_ids(conf(), in.target)) return fail(in.ticket, Reject::kInvalid);
   const Index index = append_own(Kind::kConfig, encode_conf(enter(conf(), in.target)));
   in_flight_.push_back({in.ticket, index, hs_.term});
   out_->accepted.push_back(in_flight_.back());

@@ -43,6 +43,15 @@ constexpr Index operator-(Index index, uint64_t n) { return Index{raw(index) - n
 constexpr uint64_t distance(Index from, Index to) { return raw(to) - raw(from); }
 constexpr Term operator+(Term term, uint64_t n) { return Term{raw(term) + n}; }
 
+/// Where replica ids are managed (ConfState::next_replica), an id says whose replica it is and which of the group's, so that no table
+/// is needed to find the node behind it: member number << 24 | sequence.
+constexpr int kSequenceBits = 24;
+constexpr uint64_t kSequenceMax = (uint64_t{1} << kSequenceBits) - 1;
+/// REQUIRES: 1 <= sequence <= kSequenceMax.
+constexpr ReplicaId replica_id(uint32_t member, uint64_t sequence) { return ReplicaId{uint64_t{member} << kSequenceBits | sequence}; }
+constexpr uint32_t member_of(ReplicaId id) { return static_cast<uint32_t>(raw(id) >> kSequenceBits); }
+constexpr uint64_t sequence_of(ReplicaId id) { return raw(id) & kSequenceMax; }
+
 /// Persisted and sent: do not renumber.
 enum class Kind : uint8_t {
   kNoop = 0,    // a leader's first entry of its term; no payload
@@ -70,6 +79,9 @@ struct ConfState {
   std::vector<ReplicaId> voters, outgoing, learners, learners_next;
   /// Of the placement this configuration comes from. Never goes back.
   uint64_t placement_epoch = 0;
+  /// The sequence that the next new replica of this group gets; never goes back, so that an id is never given twice, whatever became of
+  /// the replica that had it. 0: ids are not managed here (tests): then nothing is checked.
+  uint64_t next_replica = 0;
 
   bool joint() const { return !outgoing.empty(); }
   bool operator==(const ConfState&) const = default;
@@ -91,8 +103,8 @@ struct SnapMeta {
   uint64_t snap_id = 0;  // chosen by the sender's driver; names the bytes, which travel outside the core
 };
 
-/// The payload of a kConfig entry. Format: version byte 1; placement_epoch u64; four lists (voters, outgoing, learners,
-/// learners_next), each a u16 count and u64 ids; integers big-endian.
+/// The payload of a kConfig entry. Format: version byte 2; placement_epoch u64; next_replica u64; four lists (voters, outgoing,
+/// learners, learners_next), each a u16 count and u64 ids; integers big-endian.
 Bytes encode_conf(const ConfState& conf);
 /// Nothing if the bytes are not exactly one valid configuration (unknown version, short, long, id 0, duplicate id in a list, no voter).
 std::optional<ConfState> decode_conf(std::string_view bytes);

@@ -1,3 +1,4 @@
+#include "consensus/raft/quorum.h"
 #include "tests/unit/consensus/raft/harness.h"
 
 namespace kraken::raft::test {
@@ -134,6 +135,7 @@ TEST(ConfState, RoundTripsThroughItsEncoding) {
   c.learners = {9_r};
   c.learners_next = {5_r};
   c.placement_epoch = 77;
+  c.next_replica = 301;
   EXPECT_EQ(decode_conf(*encode_conf(c)), c);
 }
 
@@ -142,21 +144,61 @@ TEST(ConfState, DecodesNothingButWholeValidOnes) {
   for (size_t n = 0; n < good.size(); n++) EXPECT_FALSE(decode_conf(std::string_view(good).substr(0, n))) << n;
   EXPECT_FALSE(decode_conf(good + "x"));
   std::string version = good;
-  version[0] = 2;
+  version[0] = 1;
   EXPECT_FALSE(decode_conf(version));
   EXPECT_FALSE(decode_conf(*encode_conf(voters({}))));
   EXPECT_FALSE(decode_conf(*encode_conf(voters({1, 1}))));
   EXPECT_FALSE(decode_conf(*encode_conf(voters({0}))));
+  ConfState behind = voters({1, 2});
+  behind.next_replica = 2;
+  EXPECT_FALSE(decode_conf(*encode_conf(behind)));
+}
+
+TEST(ConfState, AnIdSaysWhoseReplicaItIs) {
+  const ReplicaId id = replica_id(0x12345678, 0xabcdef);
+  EXPECT_EQ(member_of(id), 0x12345678u);
+  EXPECT_EQ(sequence_of(id), 0xabcdefu);
+}
+
+TEST(ConfState, NewReplicasGetSequencesThatWereNeverGiven) {
+  ConfState current = voters({1, 2, 3});
+  current.next_replica = 5;  // 4 was given, and is gone
+  ConfState target = with_learners(current, {5});
+  target.next_replica = 6;
+  EXPECT_TRUE(allocates_fresh_ids(current, target));
+  target.learners = {4_r};
+  EXPECT_FALSE(allocates_fresh_ids(current, target));
+  target.learners = {replica_id(9, 4)};
+  EXPECT_FALSE(allocates_fresh_ids(current, target));
+  target.learners = {replica_id(9, 5), replica_id(8, 5)};
+  EXPECT_FALSE(allocates_fresh_ids(current, target));
+  target.learners.clear();
+  target.next_replica = 4;
+  EXPECT_FALSE(allocates_fresh_ids(current, target));
+}
+
+TEST(Reconfigure, AnIdThatWasGivenBeforeIsRefused) {
+  ConfState conf = voters({1});
+  conf.next_replica = 3;
+  Replica r({.conf = conf});
+  r.become_leader();
+  ConfState target = with_learners(conf, {2});
+  target.next_replica = 4;
+  r.persist();
+  r.step(in::ChangeConf{7, target});
+  ASSERT_EQ(r.out.failed.size(), 1u);
+  EXPECT_EQ(r.out.failed[0].why, Reject::kInvalid);
 }
 
 TEST(ConfState, HasStableBytes) {
-  EXPECT_EQ(*encode_conf(voters({1, 2})), std::string("\x01"
+  EXPECT_EQ(*encode_conf(voters({1, 2})), std::string("\x02"
+                                                      "\0\0\0\0\0\0\0\0"
                                                       "\0\0\0\0\0\0\0\0"
                                                       "\0\x02"
                                                       "\0\0\0\0\0\0\0\x01"
                                                       "\0\0\0\0\0\0\0\x02"
                                                       "\0\0\0\0\0\0",
-                                                      33));
+                                                      41));
 }
 
 }  // namespace
