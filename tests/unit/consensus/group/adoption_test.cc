@@ -30,6 +30,15 @@ NodeReport report(char label, std::vector<WishNode> wished, Duration since = 60s
   return {.label = std::string(1, label), .incarnation = folder(static_cast<std::uint8_t>(label - 'a' + 1)), .wish = std::move(wished), .since = since};
 }
 
+/// Labels in order, beginning one further with each shard.
+std::vector<std::string> turning(std::span<const Member> members, std::string_view key) {
+  std::vector<std::string> labels;
+  for (const Member& member : members) labels.push_back(member.label);
+  const std::size_t by = key == "shard/sys" ? 0 : static_cast<std::size_t>(key.back() - '0') % labels.size();
+  std::rotate(labels.begin(), labels.begin() + static_cast<std::ptrdiff_t>(by), labels.end());
+  return labels;
+}
+
 struct Case {
   std::string name;
   std::string ring;            // labels
@@ -68,9 +77,9 @@ TEST(Adoption, FollowsItsRules) {
   for (const Case& one : cases) {
     SystemState state = cluster(one.ring);
     if (one.unsettled) state.satisfied.assign(4, false);
-    std::vector<std::uint32_t> voters = place(state, kSystemShard, {}).voters;
+    std::vector<std::uint32_t> voters = place(state, kSystemShard, turning).voters;
     const AdoptionView view{.state = state, .reports = one.reports, .system_voters = voters, .stable_for = 30s, .force = one.force};
-    const Adoption decided = decide_adoption(view, {});
+    const Adoption decided = decide_adoption(view, turning);
     std::string adopted;
     if (decided.command)
       for (const AdoptRing::Node& node : decided.command->nodes) adopted += node.node.label;
