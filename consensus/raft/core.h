@@ -20,8 +20,10 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -294,8 +296,17 @@ class Core {
   };
   std::vector<Peer> peers() const;
 
+  // ---- For tests that search many courses (tests/model) ----
+  /// Goes on exactly as this one would.
+  Core clone() const;
+  /// All that decides what this core will say next, as bytes, with every replica id renamed: cores with equal fingerprints behave alike
+  /// up to that renaming. Left out is what such a search does not tell apart: time (a leader's ages are counted in heartbeats, up
+  /// to election_min), the generator of jitter, the numbers of writes (counted from the durable one) and of rounds of reads.
+  void fingerprint(const std::function<ReplicaId(ReplicaId)>& rename, std::string& out) const;
+
  private:
   struct Impl;
+  explicit Core(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -33,6 +33,9 @@ struct Core::Impl {
   Time deadline() const;
   View view() const;
 
+  // fingerprint.cc
+  void fingerprint(const std::function<ReplicaId(ReplicaId)>& rename, std::string& out) const;
+
   // election.cc: who leads (thesis 3.4, 6.2, 9.6).
   void timer();
   void beat_time();

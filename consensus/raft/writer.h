@@ -58,6 +58,21 @@ class Writer {
     writes_.push_back({seq_, submitted_});
   }
 
+  /// What decides its further answers, as numbers that do not grow with time (Core::fingerprint).
+  template <typename Put>
+  void describe(Put&& put) const {
+    put(hard_state_dirty_);
+    put(hard_state_seq_ > durable_ ? hard_state_seq_ - durable_ : 0);
+    put(truncate_from_ ? raw(*truncate_from_) + 1 : 0);
+    put(raw(submitted_));
+    put(raw(stable_));
+    put(seq_ - durable_);
+    for (const Write& w : writes_) {
+      put(w.seq - durable_);
+      put(raw(w.last));
+    }
+  }
+
   void durable(Seq upto) {
     durable_ = std::max(durable_, std::min(upto, seq_));
     while (!writes_.empty() && writes_.front().seq <= durable_) {
