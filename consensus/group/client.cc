@@ -3,6 +3,8 @@
 
 #include "consensus/group/engine.h"
 
+#include <algorithm>
+
 #include <boost/asio/post.hpp>
 
 #include "src/base/codec.h"
@@ -56,12 +58,20 @@ void Engine::read(ShardId shard, PendingPtr pending) {
 }
 
 void Engine::query(ShardId shard, std::string query, Read read, PendingPtr pending) {
-  const bool taken = post([this, shard, query = std::move(query), read, pending]() mutable {
+  ask(shard, std::move(query), read == Read::kLinearizable ? Request::Kind::kQuery : Request::Kind::kQueryLocal, std::move(pending));
+}
+
+void Engine::query_stale(ShardId shard, std::string query, PendingPtr pending) {
+  ask(shard, std::move(query), Request::Kind::kQueryStale, std::move(pending));
+}
+
+void Engine::ask(ShardId shard, std::string query, Request::Kind kind, PendingPtr pending) {
+  const bool taken = post([this, shard, query = std::move(query), kind, pending]() mutable {
     if (stopped_) return answers_.add(pending, fail(Code::kCancelled, "this node is stopping"));
     ClientShard& client = clients_[shard.value()];
     if (client.queries.size() >= options_.limits.requests_waiting)
       return answers_.add(pending, fail(Code::kOverloaded, "shard {}: {} queries wait", shard.value(), client.queries.size()));
-    client.queries.push_back({.pending = std::move(pending), .query = std::move(query), .read = read});
+    client.queries.push_back({.pending = std::move(pending), .query = std::move(query), .kind = kind});
     active_.insert(shard);
     pump(shard);
   });
@@ -92,7 +102,13 @@ void Engine::pump_now(ShardId shard) {
   }
   active_.insert(shard);
   const std::size_t target = target_of(shard, client);
-  if (target == kNobody) return pump_later(shard, now_ + kNoLeaderPause);
+  if (target == kNobody) {
+    pump_later(shard, now_ + kNoLeaderPause);
+    // A replica's own word needs no leader.
+    if (now_ >= client.pause && std::ranges::any_of(client.queries, [](const RemoteQuery& one) { return one.kind == Request::Kind::kQueryStale; }))
+      send_queries(shard, client);
+    return;
+  }
   send_proposals(shard, client, target);
   if (now_ < client.pause) return pump_later(shard, client.pause);
   if (!client.waiting.empty() && client.session == 0 && !client.opening) open_session(shard, client, target);
@@ -116,6 +132,11 @@ std::size_t Engine::target_of(ShardId shard, ClientShard& client) {
     if (peer && *peer != self_ && transport_->up(*peer)) return *peer;
   }
   return kNobody;
+}
+
+std::size_t Engine::stale_target_of(ShardId shard, ClientShard& client) {
+  const Group* group = group_of(shard);
+  return group && group->fenced.empty() && !group->stopped ? self_ : target_of(shard, client);
 }
 
 void Engine::dispatch(std::size_t target, Request request) {
@@ -179,6 +200,8 @@ void Engine::send_proposal(ShardId shard, ClientShard& client, std::uint64_t seq
 }
 
 void Engine::send_reads(ShardId shard, ClientShard& client, std::size_t target) {
+  static metrics::Counter& read_total = metrics::counter("kr_raft_reads_total", "Linearizable reads of local replicas");
+  read_total.add(static_cast<double>(client.reads.size()));
   const std::uint64_t id = next_id_++;
   tries_.emplace(id, Try{.kind = Try::Kind::kRead, .shard = shard, .target = target, .sent = now_,
                          .readers = std::exchange(client.reads, {}), .query = {}});
@@ -189,10 +212,14 @@ void Engine::send_queries(ShardId shard, ClientShard& client) {
   std::deque<RemoteQuery> queries = std::exchange(client.queries, {});
   for (RemoteQuery& query : queries) {
     if (query.pending->done) continue;
-    const std::size_t target = target_of(shard, client);
+    const std::size_t target = query.kind == Request::Kind::kQueryStale ? stale_target_of(shard, client) : target_of(shard, client);
+    if (target == kNobody) {
+      client.queries.push_back(std::move(query));
+      continue;
+    }
     const std::uint64_t id = next_id_++;
     const Duration left = std::max(query.pending->deadline - now_, Duration::zero());
-    Request request{.kind = query.read == Read::kLinearizable ? Request::Kind::kQuery : Request::Kind::kQueryLocal,
+    Request request{.kind = query.kind,
                     .id = id,
                     .shard = shard,
                     .stamp = {},

@@ -31,7 +31,7 @@ std::size_t index_of(const std::vector<Member>& members, std::string_view label)
 
 Engine::Engine(NodeOptions options, StateMachine& machine, kv::Store& store, Identity identity, LoadedIdentity loaded)
     : options_(std::move(options)), self_(index_of(options_.members, options_.label)), machine_(machine), store_(store),
-      clock_(system_clock()), identity_(std::move(identity)), run_(random_seed()), members_hash_(hash_members(options_.members)),
+      clock_(options_.clock ? *options_.clock : system_clock()), identity_(std::move(identity)), run_(random_seed()), members_hash_(hash_members(options_.members)),
       local_(std::size_t{options_.shards} + 1), table_(std::move(loaded.table)), pledge_(loaded.pledge),
       known_(std::move(loaded.peers)), linked_(options_.members.size()), inbound_(options_.members.size()), up_since_(options_.members.size()),
       groups_(std::size_t{options_.shards} + 1), peer_out_(options_.members.size()),

@@ -61,6 +61,7 @@ class Engine {
   // From any thread.
   net::Loop& loop() { return loop_; }
   const NodeOptions& options() const { return options_; }
+  const Clock& clock() const { return clock_; }
   Applier& applier() { return *applier_; }
   StateMachine& machine() { return machine_; }
   bool is_local(ShardId shard) const { return local_[shard.value()].load(std::memory_order_acquire); }
@@ -70,6 +71,8 @@ class Engine {
   void read(ShardId shard, PendingPtr pending);
   /// Asks some replica, since this node has none.
   void query(ShardId shard, std::string query, Read read, PendingPtr pending);
+  /// What some replica has, this node's if it may: index u64, age i64, answer.
+  void query_stale(ShardId shard, std::string query, PendingPtr pending);
   /// Runs `work` on the loop and waits for it; in place when already there; not at all (false) once the loop has ended.
   bool on_loop(const std::function<void()>& work);
   /// False, and the work dropped, after stop.
@@ -118,7 +121,7 @@ class Engine {
     std::vector<Origin> reads;                 // of this turn
     bool dirty = false;                        // is in dirty_
     MonotonicTime stamped{};   // leader: when replicated time was last advanced
-    MonotonicTime heard{};     // follower: when the leader was last heard
+    MonotonicTime heard = MonotonicTime::min();  // follower: when the leader was last heard; min: not since the start
     bool serving = false;
     bool stopped = false;      // diverged: see Output::conflict
     MonotonicTime next_return{};  // no leadership goes back to the preferred voter before: the last try came to nothing
@@ -159,7 +162,7 @@ class Engine {
   struct RemoteQuery {
     PendingPtr pending;
     std::string query;
-    Read read{};
+    Request::Kind kind{};
   };
   /// This node as a client of one shard.
   struct ClientShard {
@@ -282,7 +285,9 @@ class Engine {
   void pump(ShardId shard);
   void pump_later(ShardId shard, MonotonicTime when);
   void pump_now(ShardId shard);
+  void ask(ShardId shard, std::string query, Request::Kind kind, PendingPtr pending);
   std::size_t target_of(ShardId shard, ClientShard& client);
+  std::size_t stale_target_of(ShardId shard, ClientShard& client);
   void open_session(ShardId shard, ClientShard& client, std::size_t target);
   void send_proposals(ShardId shard, ClientShard& client, std::size_t target);
   void send_proposal(ShardId shard, ClientShard& client, std::uint64_t sequence, std::size_t target);
@@ -306,6 +311,8 @@ class Engine {
   void serve(Origin origin, Request request);
   void serve_proposal(Origin origin, Group& group, const Request& request);
   void serve_query(Origin origin, Request request);
+  void serve_stale(Origin origin, Group& group, Request request);
+  Duration age_of(const Group& group) const;
   void answer(Origin origin, Reply reply);
   void step_dirty();
   void collect_clients(Group& group);

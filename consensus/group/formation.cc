@@ -360,7 +360,6 @@ void Engine::start_groups() {
     group->first = log.boot.first;
     group->sizes.assign(log.bytes.begin(), log.bytes.end());
     for (const std::uint32_t bytes : log.bytes) group->log_bytes += bytes + 64;
-    group->heard = now_;
     applier_->restore(shard, {});
     group->fenced = log.fence;
     group->fenced_at = log.applied.index;

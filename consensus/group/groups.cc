@@ -71,9 +71,10 @@ void Engine::collect_storage(Group& group) {
 void Engine::collect_roles(Group& group) {
   static metrics::Counter& change_total = metrics::counter("kr_raft_leader_changes_total", "Times a group of this node saw another leader");
   if (out_.became_leader && *out_.became_leader) group.stamped = now_;
+  // It may have been without a quorum for that long.
+  if (out_.became_leader && !*out_.became_leader) group.heard = now_ - options_.timings.election_min;
   if (out_.leader_changed) {
     change_total.add();
-    group.heard = now_;
     log::debug("raft.leader", "shard={} term={} leader={}", group.shard.value(), raft::raw(out_.leader_changed->term),
                out_.leader_changed->leader ? raft::raw(*out_.leader_changed->leader) : 0);
     pump(group.shard);

@@ -6,6 +6,7 @@
 
 #include "consensus/group/engine.h"
 #include "src/base/assert.h"
+#include "src/base/codec.h"
 #include "src/base/log.h"
 #include "src/net/listen.h"
 
@@ -96,7 +97,7 @@ net::Task<std::string> Node::propose(ShardId shard, std::string command, Duratio
   if (command.size() > engine.options().limits.command_bytes)
     co_return fail(Code::kTooLarge, "a command of {} bytes, at most {} are allowed", command.size(), engine.options().limits.command_bytes);
   auto start = [&engine, shard, &command](PendingPtr pending) { engine.propose(shard, std::move(command), std::move(pending)); };
-  auto result = co_await wait(system_clock().monotonic() + deadline, start);
+  auto result = co_await wait(engine.clock().monotonic() + deadline, start);
   if (!result && result.error().code == Code::kCancelled)
     co_return fail(Code::kOutcomeUnknown, "shard {}: {}", shard.value(), result.error().detail);
   co_return result;
@@ -105,7 +106,7 @@ net::Task<std::string> Node::propose(ShardId shard, std::string command, Duratio
 net::Task<std::string> Node::query(ShardId shard, std::string query, Read read, Duration deadline) {
   Engine& engine = impl_->engine;
   if (shard.value() > shards()) co_return fail(Code::kInvalidArgument, "shard {} of {}", shard.value(), shards());
-  const MonotonicTime until = system_clock().monotonic() + deadline;
+  const MonotonicTime until = engine.clock().monotonic() + deadline;
   if (!engine.is_local(shard)) {
     auto start = [&engine, shard, &query, read](PendingPtr pending) { engine.query(shard, std::move(query), read, std::move(pending)); };
     auto result = co_await wait(until, start);
@@ -116,6 +117,18 @@ net::Task<std::string> Node::query(ShardId shard, std::string query, Read read, 
     KR_CO_CHECK(co_await wait(until, start));
   }
   co_return engine.machine().query(shard, query, *engine.applier().view(), engine.applier().now(shard));
+}
+
+net::Task<StaleAnswer> Node::query_stale(ShardId shard, std::string query, Duration deadline) {
+  Engine& engine = impl_->engine;
+  if (shard.value() > shards()) co_return fail(Code::kInvalidArgument, "shard {} of {}", shard.value(), shards());
+  auto start = [&engine, shard, &query](PendingPtr pending) { engine.query_stale(shard, std::move(query), std::move(pending)); };
+  KR_CO_TRY(const std::string bytes, co_await wait(engine.clock().monotonic() + deadline, start));
+  Reader in(bytes);
+  StaleAnswer answer{.result = {}, .index = in.u64(), .age = Duration(in.i64())};
+  answer.result = in.rest();
+  if (!in.ok()) co_return fail(Code::kProtocol, "shard {}: a stale answer cut short", shard.value());
+  co_return answer;
 }
 
 std::uint16_t Node::shards() const { return impl_->engine.options().shards; }

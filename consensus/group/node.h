@@ -63,11 +63,20 @@ struct NodeOptions {
   std::size_t replicas = 3;      // voters per shard at most
   Timings timings;
   Limits limits;
+  const Clock* clock = nullptr;      // outlives the node; null: system_clock(). Only its monotonic time is looked at
 };
 
 enum class Read : std::uint8_t {
   kLinearizable,  // sees every write that was acknowledged anywhere before the call
   kLocal,         // what this replica has, or, on a node without a replica of the shard, some replica
+};
+
+/// A replica's own word, and how old that may be.
+struct StaleAnswer {
+  std::string result;
+  std::uint64_t index = 0;  // everything up to it is in the answer, and perhaps a little more
+  /// Since the replica last knew itself up to date: heard its leader, or, as leader, a quorum. Duration::max(): not since it started.
+  Duration age{};
 };
 
 /// What a shard's leader does to bring its replicas to where the ring says. Known on the leader alone.
@@ -91,7 +100,8 @@ struct ShardStatus {
   std::string fenced{};     // why this replica does not serve the shard; empty: it does
   std::uint64_t digest_index = 0;
   std::string digest{};     // of this replica's rows at digest_index, in hexadecimal; empty: not known
-  Duration leader_heard{};  // since when nothing was heard of the leader; 0 on the leader
+  /// Since the replica last knew itself up to date (StaleAnswer::age).
+  Duration leader_heard{};
   std::vector<std::string> learners{};  // labels of those that receive the log without a vote
   ShardMove move{};
 };
@@ -123,6 +133,9 @@ class Node {
   net::Task<std::string> propose(ShardId shard, std::string command, Duration deadline);
   /// kUnavailable and kDeadlineExceeded if no quorum (kLinearizable) or no replica (kLocal) answers in time.
   net::Task<std::string> query(ShardId shard, std::string query, Read read, Duration deadline);
+
+  /// As kLocal, and says how stale it is. Needs no quorum.
+  net::Task<StaleAnswer> query_stale(ShardId shard, std::string query, Duration deadline);
 
   std::uint16_t shards() const;
   ShardStatus status(ShardId shard) const;

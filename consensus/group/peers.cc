@@ -80,8 +80,10 @@ Result<> Engine::receive(std::size_t peer, std::vector<raft::Message> messages) 
     if (h.to != self_replica_ || raft::raw(h.group) >= groups_.size()) continue;
     Group* group = group_of(group::shard_of(h.group));
     if (!group) continue;
-    if (std::holds_alternative<raft::BeatReq>(message) || std::holds_alternative<raft::AppendReq>(message)) group->heard = now_;
+    const bool leads = std::holds_alternative<raft::BeatReq>(message) || std::holds_alternative<raft::AppendReq>(message);
+    const raft::ReplicaId from = h.from;
     step(*group, raft::in::Receive{std::move(message)});
+    if (leads && group->core.view().leader == from) group->heard = now_;
   }
   return {};
 }

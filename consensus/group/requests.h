@@ -22,6 +22,7 @@ struct Request {
     kReadIndex = 3,     // the index a linearizable read must wait for
     kQuery = 4,         // the state machine's answer, linearizable
     kQueryLocal = 5,    // the same, of what the replica has
+    kQueryStale = 6,    // the same; the result begins with index u64 and age i64 (ns; the largest: unknown)
   };
   Kind kind{};
   std::uint64_t id = 0;  // the asker's

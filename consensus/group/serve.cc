@@ -1,6 +1,9 @@
 // What others ask of the groups that this node has: proposals and read indexes for those it leads, queries of any.
 
+#include <algorithm>
+
 #include "consensus/group/engine.h"
+#include "src/base/codec.h"
 #include "src/base/metrics.h"
 
 namespace kraken::group {
@@ -37,6 +40,8 @@ void Engine::serve(Origin origin, Request request) {
       group->reads.push_back(origin);
       return mark(*group);
     }
+    case Request::Kind::kQueryStale:
+      return serve_stale(origin, *group, std::move(request));
     case Request::Kind::kQuery:
     case Request::Kind::kQueryLocal:
       return serve_query(origin, std::move(request));
@@ -90,6 +95,31 @@ void Engine::serve_query(Origin origin, Request request) {
   pump(shard);
 }
 
+/// Since this replica last knew itself up to date.
+Duration Engine::age_of(const Group& group) const {
+  if (!group.core.view().is_leader) return group.heard == MonotonicTime::min() ? Duration::max() : clock_.monotonic() - group.heard;
+  // As leader: the time at which a quorum, of which it is one, had last answered.
+  std::vector<MonotonicTime> contacts;
+  for (const raft::Core::Peer& peer : group.core.peers())
+    if (peer.voter) contacts.push_back(peer.last_contact);
+  const std::size_t others = (contacts.size() + 1) / 2;
+  if (others == 0) return Duration::zero();
+  std::ranges::sort(contacts, std::greater());
+  return std::clamp(clock_.monotonic() - contacts[others - 1], Duration::zero(), options_.timings.election_max);
+}
+
+void Engine::serve_stale(Origin origin, Group& group, Request request) {
+  const bool queued = readers_->post([this, origin, shard = group.shard, age = age_of(group), query = std::move(request.body)] {
+    Writer out;
+    out.u64(raft::raw(applier_->applied(shard))).i64(age.count());
+    out.raw(machine_.query(shard, query, *applier_->view(), applier_->now(shard)));
+    Reply reply{.outcome = Reply::Outcome::kDone};
+    reply.result = std::move(out).take();
+    post([this, origin, reply = std::move(reply)]() mutable { answer(origin, std::move(reply)); });
+  });
+  if (!queued) answer(origin, {.outcome = Reply::Outcome::kOverloaded});
+}
+
 void Engine::step_dirty() {
   static metrics::Counter& proposal_total = metrics::counter("kr_raft_proposals_total", "Proposals taken as leader");
   std::vector<Group*> groups;
@@ -114,6 +144,8 @@ void Engine::step_dirty() {
 void Engine::collect_clients(Group& group) {
   for (const raft::Output::Accepted& accepted : out_.accepted)
     group.in_flight.push_back({.index = accepted.index, .ticket = accepted.ticket});
+  static metrics::Counter& round_total = metrics::counter("kr_raft_read_rounds_total", "Rounds of beats, as leader, that confirmed waiting reads");
+  if (!out_.reads.empty()) round_total.add();
   for (const raft::Output::ReadOk& read : out_.reads) {
     const auto found = read_tickets_.find(read.ticket);
     if (found == read_tickets_.end()) continue;

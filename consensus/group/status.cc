@@ -30,7 +30,7 @@ ShardStatus Engine::status(ShardId shard) const {
   status.digest_index = raft::raw(digest_index);
   if (digest.known()) status.digest = digest.hex();
   status.now = applier_->now(shard);
-  status.leader_heard = view.is_leader ? Duration::zero() : clock_.monotonic() - group->heard;
+  status.leader_heard = age_of(*group);
   return status;
 }
 

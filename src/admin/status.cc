@@ -50,7 +50,8 @@ json shard_row(const group::ShardStatus& status) {
   row["time_s"] = seconds(status.now);
   if (!status.digest.empty()) row["digest"] = {{"index", status.digest_index}, {"value", status.digest}};
   if (!status.fenced.empty()) row["fenced"] = status.fenced;
-  row["leader_heard_ms"] = std::chrono::duration_cast<std::chrono::milliseconds>(status.leader_heard).count();
+  if (status.leader_heard != Duration::max())
+    row["leader_heard_ms"] = std::chrono::duration_cast<std::chrono::milliseconds>(status.leader_heard).count();
   return row;
 }
 

@@ -111,6 +111,7 @@ struct ClusterOptions {
   Timings timings{};
   /// Puts something between a node and its store.
   std::function<std::unique_ptr<kv::Store>(std::unique_ptr<kv::Store>)> wrap{};
+  std::vector<const Clock*> clocks{};  // by node; empty: the system's
 };
 
 class Cluster {
@@ -149,6 +150,7 @@ class Cluster {
     options.listen_port = members_[i].port;
     options.timings = options_.timings;
     options.limits = options_.limits;
+    if (!options_.clocks.empty()) options.clock = options_.clocks[i];
     // Spread as HRW does, without depending on it.
     options.order = [](std::span<const Member> members, std::string_view key) {
       std::vector<std::string> labels;
