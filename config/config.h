@@ -113,10 +113,15 @@ struct NodeConfig {
     Duration beat = 50ms;
     Duration election_min = 500ms;
     Duration election_max = 1s;
+    std::uint64_t log_keep_bytes = 16 * kMiB;
+    std::uint64_t log_max_bytes = 64 * kMiB;
+    std::uint64_t log_max_node_bytes = 2 * kGiB;
+    std::uint64_t snapshot_rate = 64 * kMiB;
   } raft;
   struct Metadata {
     std::string path = "/var/lib/kraken/metadata";
     std::uint64_t reserve = 256 * kMiB;
+    std::uint64_t ballast = 256 * kMiB;
     std::uint64_t block_cache = 32 * kMiB;
     std::uint64_t write_buffers = 64 * kMiB;
   } metadata;

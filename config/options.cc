@@ -302,8 +302,13 @@ std::vector<Option<NodeConfig>> make_node_options() {
   KR_OPTION(raft.beat, time(kMillisecond, 10 * kSecond, "Time between a leader's heartbeats."));
   KR_OPTION(raft.election_min, time(10 * kMillisecond, 60 * kSecond, "A follower that has heard no leader for at least this long calls an election.", "nodes are far apart, or machines stall for longer"));
   KR_OPTION(raft.election_max, time(10 * kMillisecond, 120 * kSecond, "... and at most this long; the time is drawn between the two."));
+  KR_OPTION(raft.log_keep_bytes, bytes(64 * kKiB, kAny, "A shard's log, once compacted, keeps its last entries up to this size, so that a node that was away for a moment needs no snapshot.", "nodes are often away for long, and disks are large"));
+  KR_OPTION(raft.log_max_bytes, bytes(64 * kKiB, kAny, "A shard's log grows up to this size for a node that does not answer; beyond it, that node is sent a snapshot when it is back."));
+  KR_OPTION(raft.log_max_node_bytes, bytes(1 * kMiB, kAny, "The same for the logs of all shards of this node together.", "the disk of the metadata is small"));
+  KR_OPTION(raft.snapshot_rate, bytes(0, kAny, "Bytes a second of all snapshots together that this node sends to others; 0 is no limit.", "a node that comes back takes too much of the network or the disk, or too long"));
   KR_OPTION(metadata.path, path("Folder of the replicated metadata: RocksDB with the Raft log.", "a disk of its own, with fast syncs, makes tag writes faster"));
   KR_OPTION(metadata.reserve, bytes(0, kAny, "Below this much free disk the node takes no more proposals and hands its leaderships on."));
+  KR_OPTION(metadata.ballast, bytes(0, kAny, "Size of a file that only takes room and is given up when less than half of metadata.reserve is left, so that what is under way can still be written; at most a fiftieth of the disk."));
   KR_OPTION(metadata.block_cache, bytes(1 * kMiB, kAny, "Memory for RocksDB's block cache.", "millions of tags"));
   KR_OPTION(metadata.write_buffers, bytes(8 * kMiB, 4 * kGiB, "Memory for the writes of all column families that are not in tables yet."));
   KR_OPTION(blobs.path, path("Folder of the blobs, named by digest."));

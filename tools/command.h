@@ -25,6 +25,7 @@ enum ExitCode : int {
   kExitUnavailable = 4,    // nothing answers there, or no quorum: trying again may help
   kExitNotFound = 5,       // what was asked for does not exist
   kExitDamaged = 6,        // data on the disk or from the network is not what it must be
+  // 70 (kExitDisk of src/base/fatal.h): a node's disk failed while it ran; the last line says which file and why
 };
 
 int exit_code_of(const Error& error);
@@ -48,6 +49,7 @@ void add_status(CLI::App& app, Invocation& invocation);
 void add_push(CLI::App& app, Invocation& invocation);
 void add_pull(CLI::App& app, Invocation& invocation);
 void add_inspect(CLI::App& app, Invocation& invocation);
+void add_repair(CLI::App& app, Invocation& invocation);
 void add_ring(CLI::App& app, Invocation& invocation);
 void add_config(CLI::App& app, Invocation& invocation);
 void add_doctor(CLI::App& app, Invocation& invocation);

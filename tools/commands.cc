@@ -11,6 +11,7 @@ void add_commands(CLI::App& app, Invocation& invocation) {
   add_push(app, invocation);
   add_pull(app, invocation);
   add_inspect(app, invocation);
+  add_repair(app, invocation);
   add_ring(app, invocation);
   add_config(app, invocation);
   add_doctor(app, invocation);

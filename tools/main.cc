@@ -17,7 +17,8 @@ constexpr const char* kFooter = R"(Start here:
   kraken status --host 127.0.0.1       how the cluster is
 
 Exit codes: 0 done; 1 tried and failed; 2 the words make no sense; 3 the configuration is refused;
-4 nothing answers or no quorum, try again; 5 no such thing; 6 damaged data.)";
+4 nothing answers or no quorum, try again; 5 no such thing; 6 damaged data;
+70 the disk failed under a running node, which may be started again.)";
 
 /// CLI11's sentence, or, where the first word is no subcommand, the one that was probably meant.
 std::string explain_usage(CLI::App& app, const CLI::ParseError& error, const std::string& first) {

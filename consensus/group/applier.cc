@@ -1,11 +1,10 @@
 #include "consensus/group/applier.h"
 
 #include <pthread.h>
-#include <unistd.h>
 
 #include <map>
 
-#include "src/base/log.h"
+#include "src/base/fatal.h"
 #include "src/base/metrics.h"
 
 namespace kraken::group {
@@ -207,9 +206,8 @@ void Applier::finish(Turn& turn) {
 }
 
 void Applier::die(ShardId shard, const Error& error) {
-  log::error("raft.apply_failed", "shard={} error=\"{}\" The process ends, since it cannot go on without this entry",
-             shard.value(), error.to_string());
-  ::_exit(70);
+  end_process("raft.apply_failed", fmt::format("shard={} error=\"{}\" The process ends, since it cannot go on without this entry",
+                                               shard.value(), error.to_string()));
 }
 
 }  // namespace kraken::group

@@ -11,33 +11,53 @@ namespace kraken::group {
 namespace {
 
 constexpr std::uint64_t kEntryOverhead = 64;
+constexpr int kPinsPatience = 15;  // a snapshot that moves on may take so many times what one that does not is given
 
 }  // namespace
 
+std::uint64_t Engine::keep_bytes() const {
+  const Limits& limits = options_.limits;
+  if (!logs_too_large_) return limits.log_keep_bytes;
+  const auto local = static_cast<std::uint64_t>(std::ranges::count_if(groups_, [](const auto& group) { return group != nullptr; }));
+  return std::min(limits.log_keep_bytes, limits.log_max_node_bytes / 2 / std::max<std::uint64_t>(local, 1));
+}
+
+/// All logs of this node together, as they are once what was asked for has been dropped.
+void Engine::compact_all() {
+  std::uint64_t bytes = 0;
+  for (const auto& group : groups_)
+    if (group) bytes += group->log_bytes;
+  // Down to half, so that it does not come and go with each entry.
+  logs_too_large_ = bytes > (logs_too_large_ ? options_.limits.log_max_node_bytes / 2 : options_.limits.log_max_node_bytes);
+  for (const auto& group : groups_)
+    if (group) compact(*group);
+}
+
 raft::Index Engine::compaction_target(const Group& group) const {
   const Limits& limits = options_.limits;
+  const std::uint64_t keep = keep_bytes();
   const raft::Index last = group.first + group.sizes.size();  // one behind
   // From the back: how many entries the limits keep.
   std::uint64_t kept = 0, bytes = 0;
   for (auto size = group.sizes.rbegin(); size != group.sizes.rend() && kept < limits.log_keep_entries; ++size) {
     bytes += *size + kEntryOverhead;
-    if (bytes > limits.log_keep_bytes) break;
+    if (bytes > keep) break;
     ++kept;
   }
   raft::Index target = std::min(last - kept - 1, group.applied);
-  const bool wait_for_all = group.log_bytes < limits.log_max_bytes;
+  const bool wait_for_all = group.log_bytes < limits.log_max_bytes && !logs_too_large_;
   for (const raft::Core::Peer& peer : group.core.peers()) {
     const bool answers = now_ - peer.last_contact < 4 * options_.timings.election_max;
     if (peer.state == raft::Core::Peer::State::kSnapshot) continue;  // its pin counts
     if (answers || wait_for_all) target = std::min(target, peer.match);
   }
-  for (const Group::Pin& pin : group.pins) target = std::min(target, pin.index);
+  for (const Group::Pin& pin : group.pins) target = std::min(target, pin.meta.index);
   return target;
 }
 
 void Engine::compact(Group& group) {
   std::erase_if(group.pins, [&](const Group::Pin& pin) {
-    bool wanted = now_ < pin.until;
+    bool wanted = now_ < pin.until && snapshots_->idle(pin.snap_id) < options_.timings.snapshot;
     for (const raft::Core::Peer& peer : group.core.peers())
       if (peer.id == pin.peer && peer.state != raft::Core::Peer::State::kSnapshot) wanted = false;
     if (!group.core.view().is_leader) wanted = false;
@@ -45,9 +65,10 @@ void Engine::compact(Group& group) {
     return !wanted;
   });
   const Limits& limits = options_.limits;
+  const std::uint64_t keep = keep_bytes();
   // A quarter of slack, so that a range is dropped now and then and not with each entry.
   if (group.compacting || (group.sizes.size() <= limits.log_keep_entries + limits.log_keep_entries / 4 &&
-                           group.log_bytes <= limits.log_keep_bytes + limits.log_keep_bytes / 4))
+                           group.log_bytes <= keep + keep / 4))
     return;
   const raft::Index target = compaction_target(group);
   const auto term = group.core.term_at(target);
@@ -89,6 +110,13 @@ void Engine::fetch(Group& group, const raft::Output::Fetch& wanted) {
 void Engine::offer_snapshot(Group& group, raft::ReplicaId peer) {
   if (stopped_) return;
   raft::in::SnapReady ready{.for_peer = peer, .meta = {}, .ok = false};
+  // The same again, if the follower could not finish it: it goes on where it was.
+  for (const Group::Pin& pin : group.pins) {
+    if (pin.peer != peer || now_ >= pin.until || pin.meta.index + 1 < group.first || snapshots_->idle(pin.snap_id) >= options_.timings.snapshot) continue;
+    ready.ok = true;
+    ready.meta = pin.meta;
+    return step(group, std::move(ready));
+  }
   auto view = store_.snapshot();
   const auto applied = load_applied(*view, group.shard);
   if (applied && applied->index >= group.first - 1 && applied->index <= group.core.view().commit) {
@@ -101,8 +129,8 @@ void Engine::offer_snapshot(Group& group, raft::ReplicaId peer) {
       snapshots_->withdraw(pin.snap_id);
       return true;
     });
-    snapshots_->offer(ready.meta.snap_id, group.shard, std::move(view));
-    group.pins.push_back({.snap_id = ready.meta.snap_id, .peer = peer, .index = applied->index, .until = now_ + options_.timings.snapshot});
+    snapshots_->offer(group.shard, ready.meta, std::move(view));
+    group.pins.push_back({.snap_id = ready.meta.snap_id, .peer = peer, .meta = ready.meta, .until = now_ + kPinsPatience * options_.timings.snapshot});
   }
   step(group, std::move(ready));
 }
@@ -126,7 +154,12 @@ void Engine::install(Group& group, raft::Output::Install wanted) {
     }
     applier_->run([this, shard, meta, import = std::move(*received)]() mutable {
       writer_->run([this, shard, meta, ready = std::move(import)] {
-        const auto committed = ready->commit(install_rows(shard, meta));
+        // What came meanwhile by other ways must not go back.
+        const auto has = load_applied(store_, shard);
+        const auto committed = has && has->index >= meta.index
+                                   ? fail(Code::kConflict, "the shard has applied {} meanwhile", raft::raw(has->index))
+                                   : ready->commit(install_rows(shard, meta));
+        snapshots_->forget(shard, meta.snap_id);
         if (!committed) {
           log::warn("raft.snapshot_failed", "shard={} error=\"{}\"", shard.value(), committed.error().to_string());
           post([this, shard, meta] { installed(shard, meta, false); });

@@ -333,6 +333,14 @@ void Engine::session_answered(Try& tried, const Reply& reply) {
     client.session = Reader(reply.result).u64();
     return;
   }
+  if (reply.outcome == Reply::Outcome::kDiskFull) {
+    // A session is an entry too: what waits for it gets the answer that it would get itself.
+    std::erase_if(client.waiting, [&](Proposal& proposal) {
+      if (proposal.tries > 0) return false;
+      answers_.add(std::move(proposal.pending), fail(Code::kDiskFull, "the disk of the shard's leader is too full"));
+      return true;
+    });
+  }
   if (reply.outcome == Reply::Outcome::kDone)
     log::error("raft.session", "shard={} A newer start of this node has used the shard: another process runs with this node's folder or a copy of it",
                tried.shard.value());

@@ -33,11 +33,14 @@ Engine::Engine(NodeOptions options, StateMachine& machine, kv::Store& store, Ide
     : options_(std::move(options)), self_(index_of(options_.members, options_.label)), machine_(machine), store_(store),
       clock_(options_.clock ? *options_.clock : system_clock()), identity_(std::move(identity)), run_(random_seed()), members_hash_(hash_members(options_.members)),
       local_(std::size_t{options_.shards} + 1), table_(std::move(loaded.table)), pledge_(loaded.pledge),
+      recovery_epoch_(loaded.recovery_epoch),
       known_(std::move(loaded.peers)), linked_(options_.members.size()), inbound_(options_.members.size()), up_since_(options_.members.size()),
       groups_(std::size_t{options_.shards} + 1), peer_out_(options_.members.size()),
+      disk_guard_({.folder = options_.folder, .reserve_bytes = options_.limits.disk_reserve_bytes, .ballast_bytes = options_.limits.ballast_bytes}),
       clients_(std::size_t{options_.shards} + 1), loop_("raft") {
   timer_ = std::make_unique<boost::asio::steady_timer>(loop_.context());
-  snapshots_ = std::make_unique<Snapshots>(store_);
+  SnapshotOptions snapshots{.folder = options_.folder.empty() ? options_.folder : options_.folder / "snapshots", .rate = options_.limits.snapshot_rate};
+  snapshots_ = std::make_unique<Snapshots>(store_, std::move(snapshots));
   readers_ = std::make_unique<net::FilePool>(1, 4096, "raft/read");
   writer_ = std::make_unique<LogWriter>(store_, clock_, [this](std::vector<std::pair<ShardId, raft::Seq>> done) {
     post([this, done = std::move(done)] { persisted(done); });

@@ -39,6 +39,7 @@
 #include "consensus/group/transport.h"
 #include "consensus/raft/core.h"
 #include "src/net/file_pool.h"
+#include "storage/kv/disk_guard.h"
 
 namespace kraken::group {
 
@@ -143,8 +144,8 @@ class Engine {
     struct Pin {
       std::uint64_t snap_id = 0;
       raft::ReplicaId peer{};
-      raft::Index index{};
-      MonotonicTime until{};
+      raft::SnapMeta meta;
+      MonotonicTime until{};     // at the latest
     };
     std::vector<Pin> pins;  // snapshots being taken over
     bool caught_up = false;  // for ready: has had a leader, and had applied what was committed
@@ -223,7 +224,9 @@ class Engine {
   std::optional<std::size_t> peer_of(raft::ReplicaId replica) const;
 
   // catch_up.cc
+  void compact_all();
   void compact(Group& group);
+  std::uint64_t keep_bytes() const;
   raft::Index compaction_target(const Group& group) const;
   void fetch(Group& group, const raft::Output::Fetch& wanted);
   void offer_snapshot(Group& group, raft::ReplicaId peer);
@@ -259,11 +262,16 @@ class Engine {
   void lift_fence(Group& group, std::string_view why);
   void count_differences() const;
 
+  // disk.cc
+  void watch_space();
+  void take_space(const kv::DiskGuard::State& state);
+
   // formation.cc
   Hello hello(std::size_t peer, Hello::Purpose purpose) const;
   net::Task<Welcome> greet(Hello hello);
   net::Task<void> welcomed(std::size_t peer, Welcome welcome);
   /// Why not to talk to the node that says this of itself; empty if all is well.
+  std::string bygone(const std::string& label, std::uint64_t recovery_epoch) const;
   std::string objection(const std::string& label, const Incarnation& cluster_id, const PeerMemory& self) const;
   net::Task<void> remember(std::string label, PeerMemory self);
   net::Task<void> durable(kv::Batch batch);
@@ -338,6 +346,7 @@ class Engine {
   // Formation.
   std::optional<MemberTable> table_;
   std::optional<Incarnation> pledge_;
+  const std::uint64_t recovery_epoch_;
   bool pledging_ = false, forming_ = false;
   std::map<std::string, PeerMemory, std::less<>> known_;
   std::map<std::string, Incarnation, std::less<>> pledged_;  // founder: who has bound itself
@@ -358,7 +367,10 @@ class Engine {
   std::vector<PeerOut> peer_out_;
   MonotonicTime now_{};
   bool turn_scheduled_ = false;
-  bool sick_ = false, disk_full_ = false, draining_ = false;
+  bool sick_ = false, draining_ = false, looking_ = false;
+  kv::DiskGuard disk_guard_;            // the readers' thread
+  kv::DiskGuard::State disk_;
+  bool logs_too_large_ = false;         // of all shards together
   bool told_aside_ = false;             // what the peers were told
   std::set<std::size_t> aside_;         // peers that want no leadership
   MonotonicTime next_housekeeping_{}, next_disk_look_{}, next_digests_{};

@@ -8,6 +8,7 @@
 
 #include "consensus/group/engine.h"
 #include "src/base/codec.h"
+#include "src/base/fatal.h"
 #include "src/base/log.h"
 #include "src/base/metrics.h"
 
@@ -24,11 +25,10 @@ constexpr std::size_t kDigestBytes = 2 + 8 + 16;
 /// idle writer lets everything through at once.
 void Engine::watch_disk() {
   const Duration outstanding = writer_->outstanding();
-  if (outstanding > options_.timings.disk_dead) {
-    log::error("raft.disk_dead", "seconds={} A write of the log does not come back; the process ends",
-               std::chrono::duration_cast<std::chrono::seconds>(outstanding).count());
-    ::_exit(70);
-  }
+  if (outstanding > options_.timings.disk_dead)
+    end_process("raft.disk_dead",
+                fmt::format("seconds={} A write of the log under {} does not come back; the process ends. Look at the disk (dmesg, smartctl)",
+                            std::chrono::duration_cast<std::chrono::seconds>(outstanding).count(), options_.folder.string()));
   const bool sick = outstanding > options_.timings.disk_stall;
   if (sick == sick_) return;
   sick_ = sick;
@@ -45,7 +45,7 @@ void Engine::set_sick(Group& group) {
 
 // ---- nodes that want no leadership ----
 
-bool Engine::aside() const { return sick_ || draining_ || disk_full_; }
+bool Engine::aside() const { return sick_ || draining_ || disk_.full; }
 
 void Engine::tell_aside() {
   if (told_aside_ == aside()) return;

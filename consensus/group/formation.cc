@@ -42,7 +42,16 @@ Hello Engine::hello(std::size_t peer, Hello::Purpose purpose) const {
           .shards = options_.shards,
           .members = members_hash_,
           .cluster_id = table_ ? table_->cluster_id : Incarnation{},
-          .self = {.incarnation = identity_.incarnation, .boot_epoch = identity_.boot_epoch, .run = run_}};
+          .self = {.incarnation = identity_.incarnation, .boot_epoch = identity_.boot_epoch, .run = run_},
+          .recovery_epoch = recovery_epoch_};
+}
+
+/// Of one that comes from before an offline recovery, to the one that came through it.
+std::string Engine::bygone(const std::string& label, std::uint64_t recovery_epoch) const {
+  if (recovery_epoch >= recovery_epoch_) return {};
+  return fmt::format("{} was lost when the others gave it up and went on without it (recovery epoch {}, now it is {}): what it has may "
+                     "contradict what was written since. On {}: `kraken repair --set-aside --data <metadata.path>`, then start it again",
+                     label, recovery_epoch, recovery_epoch_, label);
 }
 
 std::string Engine::objection(const std::string& label, const Incarnation& cluster_id, const PeerMemory& self) const {
@@ -81,7 +90,8 @@ std::string Engine::objection(const std::string& label, const Incarnation& clust
 net::Task<Welcome> Engine::greet(Hello from) {
   Welcome welcome{.label = options_.label,
                   .cluster_id = table_ ? table_->cluster_id : Incarnation{},
-                  .self = {.incarnation = identity_.incarnation, .boot_epoch = identity_.boot_epoch, .run = run_}};
+                  .self = {.incarnation = identity_.incarnation, .boot_epoch = identity_.boot_epoch, .run = run_},
+                  .recovery_epoch = recovery_epoch_};
   if (from.token != options_.cluster_token) {
     welcome.reason = "its cluster token is another one";
   } else if (from.to != options_.label) {
@@ -90,6 +100,8 @@ net::Task<Welcome> Engine::greet(Hello from) {
     welcome.reason = fmt::format("it has {} shards, {} has {}; the number is fixed once a cluster has formed", from.shards, options_.label, options_.shards);
   } else if (!table_ && from.cluster_id.empty() && from.members != members_hash_) {
     welcome.reason = fmt::format("its hashstate differs from that of {}; give all nodes the same", options_.label);
+  } else if (!from.cluster_id.empty() && !bygone(from.from, from.recovery_epoch).empty()) {
+    welcome.reason = bygone(from.from, from.recovery_epoch);
   } else {
     welcome.reason = objection(from.from, from.cluster_id, from.self);
   }
@@ -111,6 +123,8 @@ net::Task<void> Engine::welcomed(std::size_t peer, Welcome welcome) {
   if (welcome.label != member.label)
     co_return fail(Code::kDenied, "{}:{} answers as {}, the hashstate has {} there", member.host, member.port, welcome.label, member.label);
   if (std::string why = objection(welcome.label, welcome.cluster_id, welcome.self); !why.empty())
+    co_return fail(Code::kDenied, "{}", why);
+  if (std::string why = bygone(welcome.label, welcome.recovery_epoch); !why.empty() && !welcome.cluster_id.empty())
     co_return fail(Code::kDenied, "{}", why);
   KR_CO_CHECK(co_await remember(welcome.label, welcome.self));
   linked_[peer] = welcome.self.incarnation;

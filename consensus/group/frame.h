@@ -30,12 +30,14 @@ enum class FrameKind : std::uint8_t {
   kRequests = 5,       // proposals, read indexes and queries for the receiver to answer
   kReplies = 6,        // the answers
   kSnapshotGet = 7,    // on a connection of its own
-  kSnapshotChunk = 8,  // at most 1 MB
-  kSnapshotEnd = 9,
+  kSnapshotChunk = 8,  // bytes of one of its tables
+  kSnapshotEnd = 9,    // all was sent; or there is none
   kPledge = 10,        // while a cluster forms: a member binds itself to the founder
   kMemberTable = 11,   // the founder's answer
   kDigests = 12,       // shards, their applied index and the state digest there
   kAside = 13,         // whether the sender wants to be given leadership: not while its disk stalls or it is being stopped
+  kSnapshotManifest = 14,
+  kSnapshotFrom = 15,  // where the receiver wants the tables from
 };
 
 struct FrameHeader {

@@ -37,6 +37,7 @@ std::string encode(const Hello& hello) {
   out.u8(static_cast<std::uint8_t>(hello.purpose)).bytes(hello.token).bytes(hello.from).bytes(hello.to);
   out.u16(hello.shards).u64(hello.members).raw(hello.cluster_id.view());
   write(out, hello.self);
+  out.u64(hello.recovery_epoch);
   return std::move(out).take();
 }
 
@@ -51,6 +52,7 @@ Result<Hello> decode_hello(std::string_view payload) {
   hello.members = in.u64();
   hello.cluster_id = incarnation(in);
   hello.self = memory(in);
+  hello.recovery_epoch = in.u64();
   if (!in.ok() || !in.empty() || purpose < 1 || purpose > 2 || hello.self.incarnation.empty())
     return fail(Code::kProtocol, "hello: malformed");
   hello.purpose = static_cast<Hello::Purpose>(purpose);
@@ -62,6 +64,7 @@ std::string encode(const Welcome& welcome) {
   out.boolean(welcome.accepted).bytes(std::string_view(welcome.reason).substr(0, kTextMax)).bytes(welcome.label);
   out.raw(welcome.cluster_id.view());
   write(out, welcome.self);
+  out.u64(welcome.recovery_epoch);
   return std::move(out).take();
 }
 
@@ -73,6 +76,7 @@ Result<Welcome> decode_welcome(std::string_view payload) {
   welcome.label = text(in);
   welcome.cluster_id = incarnation(in);
   welcome.self = memory(in);
+  welcome.recovery_epoch = in.u64();
   if (!in.ok() || !in.empty()) return fail(Code::kProtocol, "welcome: malformed");
   return welcome;
 }

@@ -21,6 +21,7 @@ struct Hello {
   std::uint64_t members = 0;     // hash of labels and weights: nodes form a cluster only with the same hashstate
   Incarnation cluster_id;        // zeros until the cluster has formed
   PeerMemory self;               // incarnation, boot epoch, run
+  std::uint64_t recovery_epoch = 0;
 };
 
 struct Welcome {
@@ -29,6 +30,7 @@ struct Welcome {
   std::string label{};
   Incarnation cluster_id;
   PeerMemory self;
+  std::uint64_t recovery_epoch = 0;
 };
 
 std::string encode(const Hello& hello);

@@ -24,6 +24,7 @@ Result<> check_version(std::uint8_t version, std::string_view what) {
 std::string identity_key() { return key('i'); }
 std::string table_key() { return key('t'); }
 std::string pledge_key() { return key('g'); }
+std::string recovery_key() { return key('r'); }
 std::string peer_key(std::string_view label) { return key('p') + std::string(label); }
 
 const MemberTable::Row* MemberTable::find(std::string_view label) const {
@@ -92,6 +93,20 @@ Result<MemberTable> decode_table(std::string_view bytes) {
   return table;
 }
 
+std::string encode_recovery_epoch(std::uint64_t epoch) {
+  Writer out;
+  out.u8(kVersion).u64(epoch);
+  return std::move(out).take();
+}
+
+Result<std::uint64_t> decode_recovery_epoch(std::string_view bytes) {
+  Reader in(bytes);
+  KR_CHECK(check_version(in.u8(), "recovery epoch"));
+  const std::uint64_t epoch = in.u64();
+  KR_CHECK(in.finish("recovery epoch"));
+  return epoch;
+}
+
 std::string encode(const PeerMemory& memory) {
   Writer out;
   out.u8(kVersion).raw(memory.incarnation.view()).u64(memory.boot_epoch).u64(memory.run);
@@ -122,6 +137,10 @@ Result<LoadedIdentity> load_identity(const kv::View& view) {
   if (pledge) {
     if (pledge->size() != 16) return fail(Code::kCorrupt, "pledge: {} bytes", pledge->size());
     loaded.pledge = Incarnation::from(*pledge);
+  }
+  KR_TRY(const auto epoch, view.get(kv::Family::kRaft, recovery_key()));
+  if (epoch) {
+    KR_TRY(loaded.recovery_epoch, decode_recovery_epoch(*epoch));
   }
   Result<> decoded;
   const std::string prefix = key('p');

@@ -1,6 +1,7 @@
 #pragma once
 // Who this node is, and whom it knows: what lies under 0xffff in Family::kRaft.
 //   [ffff]['i'] identity     [ffff]['t'] member table     [ffff]['g'] pledge     [ffff]['p'][label] what a peer last was
+//   [ffff]['r'] recovery epoch
 // Format: docs/formats/raft_log.md. Threads: plain values; written through the log writer.
 //
 // Safety rests on incarnations, not on labels: a label that comes back with another data folder has forgotten its votes and
@@ -57,6 +58,11 @@ std::string table_key();
 std::string pledge_key();
 std::string peer_key(std::string_view label);
 
+/// How often a lost quorum was given up (recovery.h); no row: never. A node with a lower one than its peers' is refused.
+std::string recovery_key();
+std::string encode_recovery_epoch(std::uint64_t epoch);
+Result<std::uint64_t> decode_recovery_epoch(std::string_view bytes);
+
 std::string encode(const Identity& identity);
 Result<Identity> decode_identity(std::string_view bytes);
 std::string encode(const MemberTable& table);
@@ -68,6 +74,7 @@ struct LoadedIdentity {
   std::optional<Identity> identity;
   std::optional<MemberTable> table;
   std::optional<Incarnation> pledge;  // the founder this node bound itself to
+  std::uint64_t recovery_epoch = 0;
   std::map<std::string, PeerMemory, std::less<>> peers;
 };
 Result<LoadedIdentity> load_identity(const kv::View& view);

@@ -36,7 +36,7 @@ struct Timings {
   Duration digests = std::chrono::seconds(10);         // how often replicas compare their state digests
   Duration redial_min = std::chrono::milliseconds(50);
   Duration redial_max = std::chrono::seconds(1);
-  Duration snapshot = std::chrono::seconds(120);       // how long the log is kept for a snapshot that is being taken over
+  Duration snapshot = std::chrono::seconds(120);       // how long the log is kept for a snapshot of which nothing is taken over
 };
 
 struct Limits {
@@ -48,7 +48,10 @@ struct Limits {
   std::size_t command_bytes = std::size_t{4} << 20;          // kTooLarge beyond
   std::size_t send_queue_bytes = std::size_t{32} << 20;      // per peer; the oldest Raft messages are dropped beyond
   std::size_t uncommitted_bytes = std::size_t{16} << 20;     // per group; kOverloaded beyond
+  std::uint64_t log_max_node_bytes = std::uint64_t{2} << 30; // the same for all logs together, and then they keep less
   std::uint64_t disk_reserve_bytes = 0;                      // below it proposals are kDiskFull and leadership is handed off
+  std::uint64_t ballast_bytes = 0;                           // kept free for what is under way when the disk fills up (kv::DiskGuard)
+  std::uint64_t snapshot_rate = std::uint64_t{64} << 20;     // bytes a second of all snapshots that this node sends; 0 is no limit
 };
 
 struct NodeOptions {

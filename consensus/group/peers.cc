@@ -80,6 +80,8 @@ Result<> Engine::receive(std::size_t peer, std::vector<raft::Message> messages) 
     if (h.to != self_replica_ || raft::raw(h.group) >= groups_.size()) continue;
     Group* group = group_of(group::shard_of(h.group));
     if (!group) continue;
+    // Nothing more fits on the disk: this replica falls behind, the others go on.
+    if (const auto* append = std::get_if<raft::AppendReq>(&message); append != nullptr && disk_.critical && !append->entries.empty()) continue;
     const bool leads = std::holds_alternative<raft::BeatReq>(message) || std::holds_alternative<raft::AppendReq>(message);
     const raft::ReplicaId from = h.from;
     step(*group, raft::in::Receive{std::move(message)});

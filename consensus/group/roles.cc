@@ -1,8 +1,7 @@
-// What is looked at now and then: who leads, the disk, the room on it.
+// What is looked at now and then: who leads.
 
 #include "consensus/group/engine.h"
 
-#include "src/base/file.h"
 #include "src/base/log.h"
 #include "src/base/metrics.h"
 
@@ -24,11 +23,10 @@ void Engine::housekeeping() {
   next_housekeeping_ = now_ + (active_.empty() && tries_.empty() ? kHousekeepingIdle : kHousekeepingBusy);
   if (now_ < next_disk_look_) return;
   next_disk_look_ = now_ + std::chrono::seconds(1);
+  compact_all();
   double led = 0;
   for (const auto& group : groups_) {
-    if (!group) continue;
-    compact(*group);
-    if (group->serving) ++led;
+    if (group && group->serving) ++led;
   }
   rebalance();
   if (now_ >= next_digests_) {
@@ -38,15 +36,7 @@ void Engine::housekeeping() {
   queue.set(static_cast<double>(writer_->queued()));
   apply_queue.set(static_cast<double>(applier_->queued()));
   leaders.set(led);
-  if (options_.limits.disk_reserve_bytes == 0 || options_.folder.empty()) return;
-  const auto space = file::disk_space(options_.folder);
-  const bool full = space && space->available_bytes < options_.limits.disk_reserve_bytes;
-  if (full != disk_full_) log::error("raft.disk", "full={} available={} reserve={}", full, space->available_bytes, options_.limits.disk_reserve_bytes);
-  disk_full_ = full;
-  tell_aside();
-  if (!full) return;
-  for (const auto& group : groups_)
-    if (group && group->serving) transfer(group->shard, "");
+  watch_space();
 }
 
 /// Leadership goes back to the voter that the ring prefers, so that it stays spread after failures; slowly, and only to one

@@ -52,7 +52,7 @@ void Engine::serve_proposal(Origin origin, Group& group, const Request& request)
   const auto view = group.core.view();
   if (!view.is_leader)
     return answer(origin, {.outcome = Reply::Outcome::kNotLeader, .hint = view.leader.value_or(raft::ReplicaId{})});
-  if (disk_full_) return answer(origin, {.outcome = Reply::Outcome::kDiskFull});
+  if (disk_.full) return answer(origin, {.outcome = Reply::Outcome::kDiskFull});
   // An entry adds at most what has passed since this leader's own last one; what an overloaded leader refuses takes its time
   // along, so replicated time may lag, never lead.
   const Duration advance = now_ - group.stamped;

@@ -9,6 +9,7 @@
 #include "src/base/log.h"
 #include "src/node/impl.h"
 #include "src/node/placement.h"
+#include "storage/kv/disk_guard.h"
 #include "storage/kv/rocksdb/open.h"
 
 namespace kraken::node {
@@ -77,6 +78,8 @@ Result<void> Node::Impl::open() {
 
 Result<void> Node::Impl::open_store() {
   KR_CHECK(file::make_folders(config_.metadata.path));
+  kv::DiskGuard guard({.folder = config_.metadata.path, .reserve_bytes = config_.metadata.reserve, .ballast_bytes = config_.metadata.ballast});
+  KR_CHECK(guard.make_room());
   kv::RocksOptions options;
   options.block_cache_bytes = config_.metadata.block_cache;
   options.write_buffers_bytes = config_.metadata.write_buffers;
@@ -111,6 +114,11 @@ Result<void> Node::Impl::open_groups() {
   options.timings.election_min = config_.raft.election_min;
   options.timings.election_max = config_.raft.election_max;
   options.limits.disk_reserve_bytes = config_.metadata.reserve;
+  options.limits.ballast_bytes = config_.metadata.ballast;
+  options.limits.log_keep_bytes = config_.raft.log_keep_bytes;
+  options.limits.log_max_bytes = config_.raft.log_max_bytes;
+  options.limits.log_max_node_bytes = config_.raft.log_max_node_bytes;
+  options.limits.snapshot_rate = config_.raft.snapshot_rate;
   auto opened = group::Node::open(std::move(options), *machine_, *store_);
   if (!opened) return std::unexpected(std::move(opened).error());
   groups_ = *std::move(opened);

@@ -15,6 +15,7 @@ import mmap
 import os
 import random
 import struct
+import subprocess
 import sys
 import time
 
@@ -111,6 +112,9 @@ class World:
             node.kill()  # collects it
         self.may_end.discard(node.name)
         if node.process is None:
+            # As the operator does who sees that a node stays down after the third failed sync in a row.
+            if os.path.exists(node.folder + "/metadata/FAILED_EXITS"):
+                subprocess.run([self.tools.kraken, "repair", "--start-again", "--data", node.folder + "/metadata"], stdout=subprocess.DEVNULL, check=False)
             node.start()
 
     def restart(self, node):

@@ -22,6 +22,9 @@ Error error_of(const rocksdb::Status& status, std::string_view what);
 /// Logs an error and ends the process with code 70: what is on disk is not known, only a start finds out.
 [[noreturn]] void die(const rocksdb::Status& status, std::string_view what);
 
+/// What to do about damage in a store, as sentences for the end of an error.
+std::string repair_advice(const std::filesystem::path& folder);
+
 rocksdb::ColumnFamilyOptions family_options(Family family, const std::shared_ptr<rocksdb::Cache>& cache);
 
 using Handles = std::array<rocksdb::ColumnFamilyHandle*, kFamilies>;

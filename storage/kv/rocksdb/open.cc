@@ -6,14 +6,17 @@
 #include <vector>
 
 #include <rocksdb/cache.h>
+#include <rocksdb/file_checksum.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/listener.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_buffer_manager.h>
 
 #include "src/base/assert.h"
+#include "src/base/fatal.h"
 #include "src/base/file.h"
 #include "src/base/log.h"
+#include "storage/kv/rocksdb/failed_exits.h"
 #include "storage/kv/rocksdb/internal.h"
 #include "storage/kv/rocksdb/wal_check.h"
 
@@ -29,11 +32,17 @@ Error error_of(const rocksdb::Status& status, std::string_view what) {
 }
 
 void die(const rocksdb::Status& status, std::string_view what) {
-  log::error("store.failed",
-             "what={} status=\"{}\" The outcome of this write is not known, so the process ends; a start reads what the "
-             "disk has. If it happens again, look at the disk (dmesg, free space)",
-             what, status.ToString());
-  ::_exit(70);
+  const std::string_view advice =
+      status.IsNoSpace() ? "The disk is full: free some, then start the node again"
+                         : "The outcome of this write is not known, so the process ends; a start reads what the disk has. If it "
+                           "happens again, look at the disk (dmesg, smartctl)";
+  end_process("store.failed", fmt::format("what=\"{}\" cause=\"{}\" {}", what, status.ToString(), advice));
+}
+
+std::string repair_advice(const std::filesystem::path& folder) {
+  return fmt::format("This node does not start, since it would serve a shorter history than it acknowledged. The other nodes have "
+                     "the data: `kraken repair --set-aside --data {}` moves the folder aside; then start the node again, and it "
+                     "is filled from them", folder.string());
 }
 
 rocksdb::ColumnFamilyOptions family_options(Family family, const std::shared_ptr<rocksdb::Cache>& cache) {
@@ -65,7 +74,13 @@ namespace {
 class Listener final : public rocksdb::EventListener {
  public:
   void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* status) override {
-    die(*status, fmt::format("background error, reason {}", static_cast<int>(reason)));
+    using Reason = rocksdb::BackgroundErrorReason;
+    const std::string_view what = reason == Reason::kFlush || reason == Reason::kFlushNoWAL ? "flush"
+                                  : reason == Reason::kCompaction                           ? "compaction"
+                                  : reason == Reason::kWriteCallback || reason == Reason::kMemTable
+                                      ? "write of the log"
+                                      : "write of MANIFEST";
+    die(*status, what);
   }
 };
 
@@ -112,12 +127,14 @@ struct Database {
   std::unique_ptr<rocksdb::DB> db;
   Handles handles{};
   rocksdb::ColumnFamilyHandle* unused = nullptr;  // RocksDB's own "default"
+  std::unique_ptr<FailedExits> failed_exits;      // null where it is open for reading alone
   ~Database() {
     if (!db) return;
     for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
     db->DestroyColumnFamilyHandle(unused);
     const rocksdb::Status status = db->Close();
     if (!status.ok()) log::warn("store.close", "status=\"{}\"", status.ToString());
+    if (status.ok() && failed_exits) failed_exits->clear();
   }
 };
 
@@ -227,6 +244,8 @@ rocksdb::DBOptions database_options(const RocksOptions& wanted) {
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   options.track_and_verify_wals_in_manifest = true;
   options.paranoid_checks = true;
+  // Of whole table files, in MANIFEST: what check_tables compares.
+  options.file_checksum_gen_factory = rocksdb::GetFileChecksumGenCrc32cFactory();
   // A failed sync is never repeated: the kernel may have dropped the pages and report success.
   options.max_bgerror_resume_count = 0;
   options.recycle_log_file_num = 0;
@@ -253,23 +272,56 @@ Result<> make_private_folder(const std::filesystem::path& folder) {
   return {};
 }
 
+/// The logs, MANIFEST and CURRENT, before RocksDB touches them; what the last crash cut short is cut off.
+Result<> prepare_logs(const std::filesystem::path& folder, bool read_only) {
+  KR_TRY(const std::vector<TornTail> tails, check_wals(folder));
+  for (const TornTail& tail : tails) {
+    if (read_only) break;
+    log::warn("store.torn_tail", "file={} keeps={} bytes: the last write was cut short", tail.path.string(), tail.valid_bytes);
+    KR_CHECK(cut(tail));
+  }
+  return {};
+}
+
+Error open_error(const rocksdb::Status& status, const std::filesystem::path& folder) {
+  if (status.IsIOError() && status.ToString().find("/LOCK: ") != std::string::npos)
+    return {Code::kConflict, fmt::format("{} is in use by another process; stop it first, or open it for reading alone", folder.string())};
+  Error error = error_of(status, fmt::format("open {}", folder.string()));
+  // A file that MANIFEST names and that is not there is damage too.
+  const bool missing = (status.IsIOError() || status.IsCorruption()) && status.ToString().find("No such file") != std::string::npos;
+  if (missing) {
+    error.code = Code::kCorrupt;
+    // RocksDB tries a table's older name last.
+    for (std::size_t at = 0; (at = error.detail.find(".ldb", at)) != std::string::npos;) error.detail.replace(at, 4, ".sst");
+  }
+  if (error.code == Code::kCorrupt) error.detail += ". " + repair_advice(folder);
+  return error;
+}
+
+/// Every table file against the checksum that MANIFEST has of it.
+Result<> check_tables(rocksdb::DB& db, const std::filesystem::path& folder) {
+  const rocksdb::Status status = db.VerifyFileChecksums(rocksdb::ReadOptions());
+  if (status.ok()) return {};
+  Error error = error_of(status, "a table file is damaged");
+  error.code = Code::kCorrupt;
+  error.detail += ". " + repair_advice(folder);
+  return std::unexpected(std::move(error));
+}
+
 }  // namespace
 }  // namespace rocks
 
 Result<std::unique_ptr<Store>> open_rocksdb(const std::filesystem::path& folder, const RocksOptions& options) {
-  if (!options.read_only) KR_CHECK(rocks::make_private_folder(folder));
-  if (options.check_wal) {
-    KR_TRY(const std::vector<TornTail> tails, check_wals(folder));
-    for (const TornTail& tail : tails) {
-      if (options.read_only) break;
-      log::warn("store.torn_tail", "file={} keeps={} bytes: the last write was cut short", tail.path.string(),
-                tail.valid_bytes);
-      KR_CHECK(cut(tail));
-    }
+  std::unique_ptr<FailedExits> failed_exits;
+  if (!options.read_only) {
+    KR_CHECK(rocks::make_private_folder(folder));
+    KR_CHECK(check_failed_exits(folder));
   }
+  if (options.check) KR_CHECK(rocks::prepare_logs(folder, options.read_only));
   if (!options.read_only) {
     std::error_code ec;
     std::filesystem::remove_all(folder / "import", ec);  // of an import that did not come to its end
+    KR_TRY(failed_exits, FailedExits::open(folder));
   }
 
   rocksdb::DBOptions database = rocks::database_options(options);
@@ -288,19 +340,17 @@ Result<std::unique_ptr<Store>> open_rocksdb(const std::filesystem::path& folder,
       options.read_only ? rocksdb::DB::OpenForReadOnly(database, folder.string(), families, &handles, &raw_database)
                         : rocksdb::DB::Open(database, folder.string(), families, &handles, &raw_database);
   if (!status.ok()) {
-    if (status.IsIOError() && status.ToString().find("lock") != std::string::npos)
-      return fail(Code::kConflict, "{} is in use by another process; stop it first, or open it for reading alone",
-                  folder.string());
-    Error error = rocks::error_of(status, fmt::format("open {}", folder.string()));
-    if (error.code == Code::kCorrupt)
-      error.detail += ". This node does not start with a shorter history than it acknowledged. The other nodes have the "
-                      "data: move the folder aside and let the node join again";
+    Error error = rocks::open_error(status, folder);
+    // A disk that fails at start is one that fails: it counts as an exit in the row.
+    if (error.code == Code::kIo && failed_exits) rocks::die(status, fmt::format("open {}", folder.string()));
     return std::unexpected(std::move(error));
   }
   auto opened = std::make_shared<rocks::Database>();
   opened->db.reset(raw_database);
   opened->unused = handles[0];
   for (std::size_t i = 0; i < kFamilies; ++i) opened->handles[i] = handles[i + 1];
+  if (options.check && !options.read_only) KR_CHECK(rocks::check_tables(*raw_database, folder));
+  opened->failed_exits = std::move(failed_exits);
   return std::make_unique<rocks::RocksStore>(std::move(opened), folder, options.read_only);
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "src/base/file.h"
+#include "storage/kv/rocksdb/internal.h"
 
 namespace kraken::kv {
 namespace {
@@ -173,32 +174,46 @@ WalScan scan_log(std::string_view log) {
 
 namespace {
 
+/// Whether the bytes from `at` to the end are a fragment but for its length.
+bool only_length_differs(std::string_view log, std::size_t at) {
+  if (log.size() - at < kHeader || log.size() - at > kBlock - at % kBlock) return false;
+  return crc32c(log.substr(at + kHeader - 1)) == unmask(little32(log.data() + at));
+}
+
 Result<std::string> read_log(const std::filesystem::path& path) {
   return file::read_all(path, kFileBytesMax);
 }
 
 std::unexpected<Error> refuse(const std::filesystem::path& path, std::uint64_t at, std::string_view why) {
   return fail(Code::kCorrupt,
-              "{} is damaged at offset {}: {}. This node does not start, since it would serve a shorter history than it "
-              "acknowledged. The other nodes have the data: move the folder {} aside and let the node join again",
-              path.string(), at, why, path.parent_path().string());
+              "{} is damaged at offset {}: {}. {}", path.string(), at, why, rocks::repair_advice(path.parent_path()));
 }
 
 Result<> check_manifest(const std::filesystem::path& folder) {
   auto current = file::read_all(folder / "CURRENT", 4096);
   if (!current) {
-    if (current.error().code == Code::kNotFound) return {};
-    return std::unexpected(current.error());
+    if (current.error().code != Code::kNotFound) return std::unexpected(current.error());
+    // RocksDB would begin a new store here. It writes CURRENT before the first log or table.
+    std::error_code ec;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, ec))
+      if (entry.path().extension() == ".sst" || entry.path().extension() == ".log")
+        return refuse(folder / "CURRENT", 0, fmt::format("it is missing, and there is {}", entry.path().filename().string()));
+    return {};
   }
   while (!current->empty() && current->back() == '\n') current->pop_back();
   const std::filesystem::path path = folder / *current;
+  std::error_code ec;
   if (!current->starts_with("MANIFEST-") || current->find('/') != std::string::npos)
     return refuse(folder / "CURRENT", 0, "it does not name a MANIFEST");
+  if (!std::filesystem::exists(path, ec)) return refuse(path, 0, "it is missing, and CURRENT names it");
   KR_TRY(const std::string log, read_log(path));
   const WalScan scan = scan_log(log);
   if (scan.damaged)
     return refuse(path, scan.damaged_at,
                   fmt::format("a fragment that is not valid, and a valid one after it at {}", scan.valid_again_at));
+  // RocksDB takes a length that goes beyond the end for a write that was cut short, and the tables of that record for lost.
+  if (scan.torn && only_length_differs(log, scan.torn_at))
+    return refuse(path, scan.torn_at, "the length of its last fragment is wrong");
   return {};
 }
 

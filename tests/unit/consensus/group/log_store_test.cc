@@ -45,7 +45,7 @@ class LogStore : public ::testing::Test {
     ASSERT_FALSE(loaded);
     EXPECT_EQ(loaded.error().code, Code::kCorrupt);
     EXPECT_NE(loaded.error().detail.find(why), std::string::npos) << loaded.error().detail;
-    EXPECT_NE(loaded.error().detail.find("move the metadata folder aside"), std::string::npos);
+    EXPECT_NE(loaded.error().detail.find("kraken repair --set-aside"), std::string::npos);
   }
   kv::MemoryStore store_;
 };

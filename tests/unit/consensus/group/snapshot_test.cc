@@ -85,5 +85,32 @@ TEST_P(Snapshot, TheLogStaysShort) {
   EXPECT_EQ(cluster.query(1, kShard, "get k").value(), "199");
 }
 
+// A follower that is gone for good does not fill the disks of the others, shard by shard or with all shards together.
+TEST_P(Snapshot, ADeadFollowerDoesNotMakeTheLogsGrow) {
+  Limits limits;
+  limits.log_keep_bytes = 1 << 20;
+  limits.log_max_bytes = 64 << 20;
+  limits.log_max_node_bytes = 600 << 10;
+  Cluster cluster({.shards = 4, .kind = GetParam(), .limits = limits});
+  cluster.start_all();
+  cluster.kill(2);
+  const std::string value(8 << 10, 'v');
+  const auto all_bytes = [&](std::size_t node) {
+    std::uint64_t sum = 0;
+    for (const ShardStatus& status : cluster.node(node).status()) sum += status.log_bytes;
+    return sum;
+  };
+  for (int i = 0; i < 400; ++i) {
+    ASSERT_TRUE(cluster.propose(0, ShardId{static_cast<std::uint16_t>(i % 4 + 1)}, fmt::format("put k{} {}", i, value)));
+  }
+  // 3.2 MB went in. It is looked at once a second, so what comes meanwhile is on top.
+  for (const std::size_t node : {0U, 1U})
+    EXPECT_TRUE(Cluster::eventually([&] { return all_bytes(node) <= limits.log_max_node_bytes; })) << all_bytes(node);
+  ASSERT_TRUE(cluster.start(2));
+  cluster.wait_ready(2);
+  for (int i = 390; i < 400; ++i) EXPECT_EQ(cluster.query(2, ShardId{static_cast<std::uint16_t>(i % 4 + 1)}, fmt::format("get k{}", i)).value(), value);
+  EXPECT_GE(cluster.machine(2).restores, 5 + 4) << "five shards at start, four snapshots";
+}
+
 }  // namespace
 }  // namespace kraken::group::test

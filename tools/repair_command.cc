@@ -1,0 +1,174 @@
+// kraken repair: what to type when a disk is damaged, or when a quorum is lost for good. Everything here works on stopped
+// nodes' folders, says what it is about to do, and deletes nothing.
+
+#include <cstdio>
+#include <filesystem>
+#include <set>
+
+#include <netdb.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include "config/load.h"
+#include "consensus/group/recovery.h"
+#include "src/base/file.h"
+#include "storage/kv/rocksdb/failed_exits.h"
+#include "storage/kv/rocksdb/open.h"
+#include "storage/kv/set_aside.h"
+#include "tools/command.h"
+
+namespace kraken::tools {
+namespace {
+
+struct Words {
+  std::vector<std::string> data;
+  std::string file;
+  bool set_aside = false;
+  bool start_again = false;
+  bool offline = false;
+  bool dry_run = false;
+  bool yes_lose_data = false;
+  std::string what;  // of --offline
+};
+
+Result<std::filesystem::path> only_folder(const Words& words) {
+  if (words.data.size() != 1) return fail(Code::kInvalidArgument, "name one folder with --data");
+  return kv::find_store(words.data.front());
+}
+
+int set_aside(const Words& words) {
+  const auto folder = only_folder(words);
+  if (!folder) return report(folder.error(), "repair");
+  const auto moved = kv::set_aside(*folder);
+  if (!moved) return report(moved.error(), "repair");
+  fmt::print("{} is now {}\n"
+             "Nothing was deleted. Start the node again: with an empty folder it is a new member, and the others fill it.\n"
+             "Remove the old folder once `kraken status` shows the node without lag.\n",
+             folder->string(), moved->string());
+  return kExitOk;
+}
+
+int start_again(const Words& words) {
+  const auto folder = only_folder(words);
+  if (!folder) return report(folder.error(), "repair");
+  const auto exits = kv::read_failed_exits(*folder);
+  if (!exits) return report(exits.error(), "repair");
+  if (const auto done = kv::forget_failed_exits(*folder); !done) return report(done.error(), "repair");
+  for (const kv::FailedExit& exit : *exits) fmt::print("forgotten: {}\n", exit.why);
+  fmt::print("Start the node again.\n");
+  return kExitOk;
+}
+
+/// Whether something accepts connections there. A process that is paused does too, and it counts.
+bool accepts(const std::string& host, std::uint16_t port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return false;
+  bool connected = false;
+  for (const addrinfo* at = found; at != nullptr && !connected; at = at->ai_next) {
+    const UniqueFd fd(::socket(at->ai_family, at->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, at->ai_protocol));
+    if (!fd) continue;
+    if (::connect(fd.get(), at->ai_addr, at->ai_addrlen) == 0) {
+      connected = true;
+      break;
+    }
+    pollfd wait{.fd = fd.get(), .events = POLLOUT, .revents = 0};
+    int error = 0;
+    socklen_t length = sizeof(error);
+    connected = ::poll(&wait, 1, 2000) == 1 && ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0;
+  }
+  ::freeaddrinfo(found);
+  return connected;
+}
+
+struct Recovery {
+  std::vector<std::unique_ptr<kv::Store>> stores;
+  std::vector<group::Survivor> survivors;
+  group::RecoveryPlan plan;
+};
+
+Result<Recovery> prepare(const Words& words, const config::NodeConfig& config) {
+  Recovery recovery;
+  for (const std::string& name : words.data) {
+    KR_TRY(const std::filesystem::path folder, kv::find_store(name));
+    KR_CHECK(kv::check_unused(folder));
+    KR_TRY(std::unique_ptr<kv::Store> store, kv::open_rocksdb(folder, {.read_only = !words.yes_lose_data}));
+    recovery.survivors.push_back({.folder = folder.string(), .store = store.get()});
+    recovery.stores.push_back(std::move(store));
+  }
+  KR_TRY(recovery.plan, group::plan_recovery(recovery.survivors));
+  KR_TRY(const std::vector<config::Member> members, config::members(config));
+  std::set<std::string> running;
+  for (const config::Member& member : members) {
+    if (std::ranges::find(recovery.plan.labels, member.label) != recovery.plan.labels.end()) continue;
+    const bool answers = accepts(member.host, config.raft.port);
+    fmt::print("{:<20} {}:{} {}\n", member.label, member.host, config.raft.port, answers ? "answers" : "does not answer");
+    if (answers) running.insert(member.label);
+  }
+  KR_CHECK(group::check_majority_lost(recovery.plan, running));
+  return recovery;
+}
+
+int recover(const Words& words) {
+  if (words.data.empty()) return report(Error{Code::kInvalidArgument, "name the survivors' folders, each with --data"}, "repair");
+  config::LoadOptions options;
+  options.file = words.file;
+  const auto loaded = config::load_node(options);
+  if (!loaded) return report(loaded.error()), kExitConfig;
+  const auto recovery = prepare(words, loaded->config);
+  if (!recovery) return report(recovery.error(), "repair");
+  fmt::print("{}", group::describe(recovery->plan));
+  if (!recovery->plan.needed()) {
+    fmt::print("Nothing is lost: start these nodes.\n");
+    return kExitOk;
+  }
+  if (!words.yes_lose_data) {
+    fmt::print("Nothing was written. If the missing nodes are gone for good, repeat this with --yes-lose-data.\n");
+    return kExitOk;
+  }
+  if (const auto done = group::carry_out(recovery->plan, recovery->survivors); !done) return report(done.error(), "repair");
+  fmt::print("Recovered, as recovery epoch {}: start {}. A missing node that comes back is refused until\n"
+             "`kraken repair --set-aside` has moved its folder away.\n",
+             recovery->plan.epoch, fmt::join(recovery->plan.labels, ", "));
+  return kExitOk;
+}
+
+int run(const Words& words) {
+  const int jobs = (words.set_aside ? 1 : 0) + (words.start_again ? 1 : 0) + (words.offline ? 1 : 0);
+  if (jobs != 1) {
+    fmt::print(stderr, "kraken: repair: say one of --set-aside, --start-again, --offline; see `kraken repair --help`\n");
+    return kExitUsage;
+  }
+  if (words.set_aside) return set_aside(words);
+  if (words.start_again) return start_again(words);
+  if (words.what == "recover" && !words.file.empty()) return recover(words);
+  fmt::print(stderr, "kraken: repair: `kraken repair --offline recover --config FILE --data FOLDER...`; see `kraken repair --help`\n");
+  return kExitUsage;
+}
+
+}  // namespace
+
+void add_repair(CLI::App& app, Invocation& invocation) {
+  auto words = std::make_shared<Words>();
+  CLI::App* repair = app.add_subcommand("repair", "When a disk is damaged, or most nodes are gone for good");
+  repair->add_flag("--set-aside", words->set_aside, "Rename a stopped node's damaged metadata folder, so that it starts empty and the others fill it");
+  repair->add_flag("--start-again", words->start_again, "Let a node start again that its disk has ended three times in a row");
+  repair->add_flag("--offline", words->offline, "Work on stopped nodes' folders");
+  repair->add_option("what", words->what, "With --offline: recover, go on with the survivors of a quorum that is lost for good");
+  repair->add_option("--data", words->data, "A stopped node's metadata folder (metadata.path); recover takes all that are left");
+  repair->add_option("-c,--config", words->file, "recover: the nodes' YAML file, to ask the missing ones whether they are really gone");
+  auto* yes = repair->add_flag("--yes-lose-data", words->yes_lose_data, "recover: write it; without this it only says what would be lost");
+  repair->add_flag("--dry-run", words->dry_run, "recover: only say it, the default")->excludes(yes);
+  repair->footer(
+      "Examples:\n  kraken repair --set-aside --data /var/lib/kraken/metadata\n"
+      "  kraken repair --start-again --data /var/lib/kraken/metadata\n"
+      "  kraken repair --offline recover --config node.yaml --data /var/lib/kraken/metadata --data /mnt/of-node2/metadata\n\n"
+      "Nothing is ever deleted. docs/operations.md, \"Disk full\", \"Disk damaged\" and \"Quorum lost\", says when to use which.");
+  repair->callback([&invocation, words] { invocation.run = [words] { return run(*words); }; });
+}
+
+}  // namespace kraken::tools
