@@ -29,6 +29,17 @@ std::uint64_t checksum(std::string_view header8, std::string_view payload) {
   return XXH3_64bits_withSeed(payload.data(), payload.size(), in.u64());
 }
 
+/// CRC-8 (polynomial 0x2f) over a header's magic, version, kind and length. A length that had one bit flipped upwards would
+/// swallow the connection's next frames, megabytes of them, before the payload's sum could tell: any three flipped bits are seen here.
+std::uint8_t header_check(std::string_view header) {
+  unsigned crc = 0xff;
+  for (const std::size_t at : {0u, 1u, 2u, 3u, 5u, 6u, 7u}) {
+    crc ^= static_cast<unsigned char>(header[at]);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc << 1) ^ ((crc & 0x80) != 0 ? 0x12fu : 0u);
+  }
+  return static_cast<std::uint8_t>(crc);
+}
+
 struct Encoder {
   Writer& out;
 
@@ -176,9 +187,12 @@ Result<Message> read_message(Reader& in) {
 
 void append_frame(FrameKind kind, std::string_view payload, std::string& out) {
   KR_ASSERT(payload.size() <= kFrameBytesMax);
-  Writer header;
-  header.u16(kMagic).u8(kFrameVersion).u8(static_cast<std::uint8_t>(kind));
-  header.u32(static_cast<std::uint32_t>(payload.size()));
+  Writer start;
+  start.u16(kMagic).u8(kFrameVersion).u8(static_cast<std::uint8_t>(kind));
+  const auto length = static_cast<std::uint32_t>(payload.size());
+  const std::uint32_t check = header_check(Writer(start).u32(length).str());
+  Writer header = start;
+  header.u32(check << 24 | length);
   header.u64(checksum(header.str(), payload));
   out.reserve(out.size() + kFrameHeaderBytes + payload.size());
   out += header.str();
@@ -187,6 +201,7 @@ void append_frame(FrameKind kind, std::string_view payload, std::string& out) {
 
 Result<FrameHeader> decode_frame_header(std::string_view bytes) {
   KR_ASSERT(bytes.size() >= kFrameHeaderBytes);
+  const bool checks = static_cast<std::uint8_t>(bytes[4]) == header_check(bytes.substr(0, 8));
   Reader in(bytes.substr(0, kFrameHeaderBytes));
   if (in.u16() != kMagic) return fail(Code::kProtocol, "frame: these bytes are not of a Kraken node");
   const std::uint8_t version = in.u8();
@@ -196,6 +211,8 @@ Result<FrameHeader> decode_frame_header(std::string_view bytes) {
     return fail(Code::kProtocol, "frame: unknown kind {}", kind);
   FrameHeader header{.kind = static_cast<FrameKind>(kind), .bytes = in.u32()};
   header.checksum = in.u64();
+  header.bytes &= 0xffffff;  // above it stands the check
+  if (!checks) return fail(Code::kProtocol, "frame: the header does not match its check");
   if (header.bytes > kFrameBytesMax)
     return fail(Code::kProtocol, "frame: {} bytes, at most {} are allowed", header.bytes, kFrameBytesMax);
   return header;

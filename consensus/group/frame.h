@@ -19,7 +19,7 @@ namespace kraken::group {
 
 inline constexpr std::size_t kFrameHeaderBytes = 16;
 inline constexpr std::size_t kFrameBytesMax = std::size_t{8} << 20;  // payload
-inline constexpr std::uint8_t kFrameVersion = 1;
+inline constexpr std::uint8_t kFrameVersion = 2;
 
 /// Sent: do not renumber.
 enum class FrameKind : std::uint8_t {
@@ -49,7 +49,7 @@ struct FrameHeader {
 /// Appends header and payload to `out`. REQUIRES: payload.size() <= kFrameBytesMax.
 void append_frame(FrameKind kind, std::string_view payload, std::string& out);
 
-/// kProtocol: wrong magic, version, kind or length. REQUIRES: kFrameHeaderBytes bytes.
+/// kProtocol: wrong magic, version, kind, check or length. REQUIRES: kFrameHeaderBytes bytes.
 Result<FrameHeader> decode_frame_header(std::string_view bytes);
 /// The next whole frame at the front of `in`: nothing if more bytes are needed. `used` says how many were taken.
 struct Frame {

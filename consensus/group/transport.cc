@@ -16,6 +16,7 @@ namespace {
 
 constexpr Duration kHandshake = std::chrono::seconds(5);
 constexpr std::size_t kReadBytes = std::size_t{64} << 10;
+constexpr Duration kUnacknowledged = std::chrono::seconds(3);  // then a link is dialled anew: a new connection has no backoff
 constexpr std::size_t kHandshakesMax = 64;  // connections that have not said who they are
 
 }  // namespace
@@ -195,6 +196,7 @@ net::Task<void> Transport::keep(std::size_t peer) {
 net::Task<void> Transport::connect(std::size_t peer) {
   Peer& state = *peers_[peer];
   KR_CO_TRY(net::Socket dialled, co_await net::dial(state.member.host, state.member.port, std::chrono::seconds(1)));
+  net::limit_unacknowledged(dialled, kUnacknowledged);
   auto socket = std::make_shared<net::Socket>(std::move(dialled));
   std::string hello;
   append_frame(FrameKind::kHello, encode(callbacks_.hello(peer, Hello::Purpose::kRaft)), hello);

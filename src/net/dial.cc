@@ -1,6 +1,8 @@
 #include "src/net/dial.h"
 
 #include <boost/asio/ip/address.hpp>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 
 #include <algorithm>
 #include <charconv>
@@ -92,6 +94,12 @@ Task<Socket> dial(std::string host, std::uint16_t port, Duration timeout) {
     why = watchdog.expired() ? "no answer in time" : connected.message();
   }
   co_return fail(Code::kUnavailable, "dial {}:{}: {}", host, port, why);
+}
+
+void limit_unacknowledged(Socket& socket, Duration limit) {
+  using Timeout = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_USER_TIMEOUT>;
+  boost::system::error_code ignored;  // a connection that is gone says so soon enough
+  socket.set_option(Timeout(static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(limit).count())), ignored);
 }
 
 Result<HostPort> parse_host_port(std::string_view text) {

@@ -65,7 +65,7 @@ TEST(Frame, LooksAsDocumented) {
                              "0000000000000003");
   std::string frame;
   append_frame(FrameKind::kMessages, payload, frame);
-  EXPECT_EQ(to_hex(frame.substr(0, 8)), "4b4e01030000002d");
+  EXPECT_EQ(to_hex(frame.substr(0, 8)), "4b4e0203f400002d");
   EXPECT_EQ(frame.size(), kFrameHeaderBytes + payload.size());
 }
 
@@ -94,9 +94,13 @@ TEST(Frame, AnyFlippedBitIsFound) {
   for (std::size_t bit = 0; bit < frame.size() * 8; ++bit) {
     std::string flipped = frame;
     flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
+    // Refused at once, whatever comes: a longer length must not make it wait.
     const auto next = next_frame(flipped);
-    // A longer length only makes it wait for bytes that never come right.
-    EXPECT_TRUE(!next || !next->has_value()) << bit;
+    ASSERT_FALSE(next) << bit;
+    EXPECT_EQ(next.error().code, Code::kProtocol);
+    if (bit < 64) {
+      EXPECT_FALSE(decode_frame_header(flipped)) << bit;
+    }
   }
 }
 

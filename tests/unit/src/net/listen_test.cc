@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "src/net/deadline.h"
 #include "src/net/dial.h"
 #include "src/net/io.h"
 #include "src/net/loop.h"
@@ -81,6 +82,23 @@ TEST(Dial, SaysWhatItCouldNotReach) {
   auto unknown = block_on(loop.executor(), dial("no-such-host.invalid", 80, seconds(20)));
   ASSERT_FALSE(unknown);
   EXPECT_EQ(Code::kUnavailable, unknown.error().code);
+}
+
+Task<void> write_until_it_fails(std::uint16_t port) {
+  KR_CO_TRY(auto socket, co_await dial("127.0.0.1", port, seconds(20)));
+  limit_unacknowledged(socket, std::chrono::milliseconds(300));
+  const std::string piece(1 << 20, 'x');
+  while (true) KR_CO_CHECK(co_await write_all(socket, piece));
+}
+
+TEST(Dial, AConnectionThatNobodyAcknowledgesEnds) {
+  Loop loop;
+  auto acceptor = listen("127.0.0.1", 0);
+  ASSERT_TRUE(acceptor);
+  // Nobody reads: once all windows are full, nothing more is acknowledged.
+  const auto ended = block_on(loop.executor(), with_deadline(seconds(30), write_until_it_fails(acceptor->port())));
+  ASSERT_FALSE(ended);
+  EXPECT_NE(Code::kDeadlineExceeded, ended.error().code) << ended.error().detail;
 }
 
 TEST(Dial, HostAndPortAreTakenApart) {
