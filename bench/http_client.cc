@@ -8,6 +8,7 @@
 #include <cctype>
 #include <cerrno>
 #include <charconv>
+#include <memory>
 
 namespace kraken::bench {
 namespace {
@@ -75,12 +76,12 @@ Result<> Connection::send(std::string_view bytes) {
 }
 
 Result<> Connection::fill() {
-  const std::size_t before = buffer_.size();
-  buffer_.resize(before + kReadBytes);
-  const ssize_t got = ::recv(fd_.get(), buffer_.data() + before, kReadBytes, 0);
-  buffer_.resize(before + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+  // Not into buffer_: growing it by so much would clear as much, for answers of a few hundred bytes.
+  static thread_local const std::unique_ptr<char[]> room = std::make_unique_for_overwrite<char[]>(kReadBytes);
+  const ssize_t got = ::recv(fd_.get(), room.get(), kReadBytes, 0);
   if (got < 0) return fail_errno(errno, "recv");
   if (got == 0) return fail(Code::kClosed, "the server closed the connection");
+  buffer_.append(room.get(), static_cast<std::size_t>(got));
   return {};
 }
 

@@ -5,13 +5,15 @@ import contextlib
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tests", "cluster"))
+from bench_consensus import Consensus  # noqa: E402
+from bench_consensus import FIGURES as CONSENSUS_FIGURES  # noqa: E402
+from bench_figure import HEAD, Figure  # noqa: E402
 from kraken_cluster import Cluster, LockedSubnet, digest_of, random_bytes, request, wait_for  # noqa: E402
 
 BLOB_BYTES = 512 << 20
@@ -19,37 +21,16 @@ SECONDS = 4  # of load, a run
 IDLE_SECONDS = 60
 
 
-class Figure:
-    """Values of the runs, and what they are held against. `bar` is a ratio where there is a peer, else a value in `unit`."""
-
-    def __init__(self, name, unit, values, bar=None, peer=None, peer_values=None, at_most=False, note=""):
-        self.name, self.unit, self.values, self.bar = name, unit, values, bar
-        self.peer, self.peer_values, self.at_most, self.note = peer, peer_values, at_most, note
-
-    def row(self):
-        median = statistics.median(self.values)
-        peer_median = statistics.median(self.peer_values) if self.peer_values else None
-        ratio = median / peer_median if peer_median else None
-        measured = ratio if ratio is not None else median
-        met = None if self.bar is None else (measured <= self.bar if self.at_most else measured >= self.bar)
-        return {"figure": self.name, "unit": self.unit, "min": min(self.values), "median": median, "max": max(self.values), "peer": self.peer,
-                "peer_median": peer_median, "ratio": ratio, "bar": self.bar, "met": met}
-
-    def line(self):
-        row = self.row()
-        bar = "" if self.bar is None else f"{'<=' if self.at_most else '>='} {self.bar:g}{' x' if row['ratio'] is not None else ''}"
-        verdict = {None: "", True: "met", False: "MISSED"}[row["met"]]
-        peer = f"{row['peer']} {row['peer_median']:.4g}" if row["peer_median"] is not None else (row["peer"] or "")
-        ratio = f"{row['ratio']:.2f} x" if row["ratio"] is not None else ""
-        return f"{row['figure']:<34} {row['unit']:<6} {row['min']:>9.4g} {row['median']:>9.4g} {row['max']:>9.4g}  {peer:<28} {ratio:>7}  {bar:<11} {verdict}"
-
-
 class Bench:
-    def __init__(self, build, runs):
+    def __init__(self, build, runs, seconds):
         self.kraken = os.path.join(build, "tools", "kraken")
         self.programs = os.path.join(build, "bench")
-        self.runs = runs
+        self.runs, self.seconds = runs, seconds
         self.cluster = None
+
+    def close(self, failed):
+        if self.cluster is not None:
+            self.cluster.close(failed=failed)
 
     def program(self, name, *words):
         done = subprocess.run([os.path.join(self.programs, name), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600)
@@ -66,7 +47,7 @@ class Bench:
 
     def rate(self, target, port, method="GET", keys=1, **more):
         hosts = ",".join(f"{node.host}:{port}" for node in self.started().nodes)
-        words = ["--to", hosts, "--clients", "64", "--seconds", str(SECONDS), "--method", method, "--target", target, "--keys", str(keys)]
+        words = ["--to", hosts, "--clients", "64", "--seconds", str(self.seconds), "--method", method, "--target", target, "--keys", str(keys)]
         for key, value in more.items():
             words += [f"--{key}", value]
         return [self.program("http_rate", *words)["per_second"] for _ in range(self.runs)]
@@ -252,6 +233,23 @@ def memory(bench):
 
 
 FIGURES = {function.__name__: function for function in (push, tag_put, tag_get, metainfo, pull_cached, pull_cold, pull_three, pull_tiny, memory)}
+CONSENSUS = "consensus"
+
+
+def chosen(names):
+    """The names of figures that these words mean: `consensus` is all of its figures, no word is everything."""
+    every = list(FIGURES) + [f"{CONSENSUS}/{name}" for name in CONSENSUS_FIGURES]
+    if not names:
+        return every
+    found = []
+    for name in names:
+        if name == CONSENSUS:
+            found += [one for one in every if one.startswith(CONSENSUS + "/")]
+        elif name in every:
+            found.append(name)
+        else:
+            sys.exit(f"error: no figure {name}; there are: {', '.join([CONSENSUS] + every)}")
+    return found
 
 
 def main():
@@ -260,31 +258,42 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--json")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of load, a run")
+    parser.add_argument("--tags", type=int, default=1_000_000, help="of consensus/restart")
+    parser.add_argument("--faults", type=int, default=10, help="of consensus/leader_*")
+    parser.add_argument("--metadata-mb", type=int, default=1000, help="of consensus/replace")
     parser.add_argument("--list", action="store_true")
     words = parser.parse_args()
+    names = chosen(words.names)
     if words.list:
-        print("\n".join(FIGURES))
+        print("\n".join(names))
         return 0
-    for name in words.names:
-        if name not in FIGURES:
-            sys.exit(f"error: no figure {name}; there are: {', '.join(FIGURES)}")
-    bench = Bench(words.build, words.runs)
+    bench = Bench(words.build, words.runs, words.seconds)
+    consensus = Consensus(words)
     rows = []
-    print(f"{'figure':<34} {'unit':<6} {'min':>9} {'median':>9} {'max':>9}  {'beside':<28} {'ratio':>7}  bar", flush=True)
+    print(HEAD, flush=True)
+    failures = []
     failed = True
     try:
-        for name in words.names or FIGURES:
-            for figure in FIGURES[name](bench):
-                rows.append(figure.row())
-                print(figure.line(), flush=True)
-        failed = False
+        for name in names:
+            group, _, figure_name = name.rpartition("/")
+            try:
+                for figure in CONSENSUS_FIGURES[figure_name](consensus) if group else FIGURES[name](bench):
+                    rows.append(figure.row())
+                    print(figure.line(), flush=True)
+            except (AssertionError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+                # The others are worth having all the same.
+                failures.append(name)
+                rows.append(Figure(name, "", [], note=f"failed: {error}").row())
+                print(f"{name}: FAILED: {error}", flush=True)
+        failed = bool(failures)
     finally:
-        if bench.cluster is not None:
-            bench.cluster.close(failed=failed)
+        bench.close(failed)
+        consensus.close(failed)
         if words.json:
             with open(words.json, "w", encoding="utf-8") as file:
                 json.dump(rows, file, indent=1)
-    return 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

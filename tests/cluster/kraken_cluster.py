@@ -128,12 +128,13 @@ class Process:
         self.config = os.path.join(cluster.folder, f"{self.name}.yaml")
         self.log = os.path.join(cluster.folder, f"{self.name}.log")
         self.environment = {}
+        self.prefix = []  # words before the command, as of `ip netns exec`
         self.process = None
 
     def start(self):
         assert self.process is None, f"{self.name} is running"
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([self.cluster.kraken, self.role, "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            self.process = subprocess.Popen([*self.prefix, self.cluster.kraken, self.role, "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=dict(os.environ, **self.environment))
         return self
 
