@@ -140,7 +140,7 @@ def test_a_list_that_lost_a_name_is_found():
 
 def test_a_cluster_whose_disks_go_back_in_time_is_found_out(tools):
     """All nodes are killed and come back with what their disks had a while ago: acknowledged writes are lost, and it must show."""
-    world = World(tools, 3, False, 1, 1, sys.stdout)
+    world = World(tools, 3, False, 1, sys.stdout)
     failed = True
     try:
         world.start_all()

@@ -41,8 +41,8 @@ class Failure(Exception):
 class World:
     """One cluster with everything that a fault needs."""
 
-    def __init__(self, tools, nodes, power, seed, pause_max, output):
-        self.tools, self.rng, self.pause_max, self.output = tools, random.Random(f"nemesis {seed}"), pause_max, output
+    def __init__(self, tools, nodes, power, pause_max, output):
+        self.tools, self.rng, self.pause_max, self.output = tools, random.Random(0), pause_max, output  # each scenario seeds it
         self.began = time.monotonic()
         self.failures, self.may_end, self.forgotten = [], set(), 0
         self.cluster = Cluster(tools.kraken, nodes=nodes, max_replica=2)
@@ -211,6 +211,7 @@ def torment(world, names, seconds, minimum=1):
 
 def scenario(world, names, workload, seconds, label, seed):
     """One row of the table."""
+    world.rng.seed(f"{seed} {names}")
     history = histories.History()
     clients = []
     if "tags" in workload:
@@ -285,29 +286,39 @@ def table(rows):
     print(f"{len(rows)} scenarios, {sum(row['operations'] for row in rows)} operations, {sum(row['verdict'] != 'ok' for row in rows)} failed", flush=True)
 
 
+def needs_power(names):
+    return any(KINDS[name].group == "power" for name in names)
+
+
 def run_group(tools, options, scenarios, seed, output=sys.stdout):
-    """Scenarios of one kind of cluster, one after the other in the same cluster. A cluster that failed is not used again."""
+    """Scenarios one after the other, in the same cluster as long as it does for them. One that failed is not used again."""
     rows = []
     waiting = list(scenarios)
     while waiting:
-        power = any(KINDS[name].group == "power" for name in waiting[0])
-        world = World(tools, options.nodes, power, f"{seed}/{len(rows)}", min(options.pause_max, options.seconds / 2 + 1), output)
-        failed = True
+        power = needs_power(waiting[0])
+        world = World(tools, options.nodes, power, min(options.pause_max, options.seconds / 2 + 1), output)
+        failed, started = False, False
         try:
-            world.start_all()
-            failed = False
-            while waiting and not failed and power == any(KINDS[name].group == "power" for name in waiting[0]):
+            while waiting and not failed and power == needs_power(waiting[0]):
                 names = waiting.pop(0)
                 label = f"s{seed}-{len(rows)}"
                 print(f"{label}: {'+'.join(names)}, {options.seconds:.0f} s", file=output, flush=True)
                 failed = True
-                rows.append(scenario(world, names, options.workload.split(","), options.seconds, label, seed))
+                try:
+                    if not started:
+                        world.start_all()
+                        started = True
+                    rows.append(scenario(world, names, options.workload.split(","), options.seconds, label, seed))
+                except (AssertionError, OSError) as error:
+                    print(f"  PROBLEM {error}", file=output, flush=True)
+                    rows.append({"faults": "+".join(names), "injected": 0, "operations": 0, "ok": 0, "failed": 0, "unknown": 0, "pause": 0, "rate": 0,
+                                 "verdict": "BROKE OFF", "seed": seed})
                 failed = rows[-1]["verdict"] != "ok"
         finally:
             world.close(failed)
         if failed:
             print(f"  run again: {sys.argv[0]} --binary {tools.kraken} --nodes {options.nodes} --workload {options.workload} --seconds {options.seconds:.0f} "
-                  f"--seed {seed} --faults {rows[-1]['faults'] if rows else ''}", file=output, flush=True)
+                  f"--seed {seed} --faults {rows[-1]['faults']}", file=output, flush=True)
     return rows
 
 
