@@ -122,6 +122,7 @@ struct NodeConfig {
     std::string path = "/var/lib/kraken/metadata";
     std::uint64_t reserve = 256 * kMiB;
     std::uint64_t ballast = 256 * kMiB;
+    bool check_tables = true;
     std::uint64_t block_cache = 32 * kMiB;
     std::uint64_t write_buffers = 64 * kMiB;
   } metadata;

@@ -309,6 +309,7 @@ std::vector<Option<NodeConfig>> make_node_options() {
   KR_OPTION(metadata.path, path("Folder of the replicated metadata: RocksDB with the Raft log.", "a disk of its own, with fast syncs, makes tag writes faster"));
   KR_OPTION(metadata.reserve, bytes(0, kAny, "Below this much free disk the node takes no more proposals and hands its leaderships on."));
   KR_OPTION(metadata.ballast, bytes(0, kAny, "Size of a file that only takes room and is given up when less than half of metadata.reserve is left, so that what is under way can still be written; at most a fiftieth of the disk."));
+  KR_OPTION(metadata.check_tables, boolean("At start, read every table file and compare it with its checksum: about a second for 300 MB. Without it a damaged one is found when it is read, which ends the process.", "there are many gigabytes of metadata, and starts must be quick"));
   KR_OPTION(metadata.block_cache, bytes(1 * kMiB, kAny, "Memory for RocksDB's block cache.", "millions of tags"));
   KR_OPTION(metadata.write_buffers, bytes(8 * kMiB, 4 * kGiB, "Memory for the writes of all column families that are not in tables yet."));
   KR_OPTION(blobs.path, path("Folder of the blobs, named by digest."));

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "src/base/fatal.h"
 #include "src/base/metrics.h"
 
 namespace kraken::group {
@@ -117,10 +118,12 @@ void LogWriter::write(std::vector<Item>& items) {
   }
   const MonotonicTime began = clock_.monotonic();
   began_.store(began.count(), std::memory_order_relaxed);
-  // An error ends the process in the RocksDB store; another store's would leave the groups without an answer for ever.
+  // RocksDB's store ends the process itself and names the file; any other's error must not leave the groups without an answer.
   const Result<> written = store_.write(batch, kv::Durability::kSynced);
   began_.store(0, std::memory_order_relaxed);
-  if (!written) return;
+  if (!written)
+    end_process("raft.log_failed", fmt::format("error=\"{}\" The outcome of this write of the log is not known, so the process ends; a start reads what the disk has",
+                                               written.error().to_string()));
   syncs_.fetch_add(1, std::memory_order_relaxed);
   sync_seconds.observe(std::chrono::duration<double>(clock_.monotonic() - began).count());
   sync_total.add();

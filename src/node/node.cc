@@ -82,6 +82,7 @@ Result<void> Node::Impl::open_store() {
   KR_CHECK(guard.make_room());
   kv::RocksOptions options;
   options.block_cache_bytes = config_.metadata.block_cache;
+  options.check_tables = config_.metadata.check_tables;
   options.write_buffers_bytes = config_.metadata.write_buffers;
   auto opened = kv::open_rocksdb(config_.metadata.path, options);
   if (!opened) return std::unexpected(std::move(opened).error());

@@ -326,7 +326,7 @@ Result<std::unique_ptr<Store>> open_rocksdb(const std::filesystem::path& folder,
     KR_CHECK(rocks::make_private_folder(folder));
     KR_CHECK(check_failed_exits(folder));
   }
-  if (options.check) KR_CHECK(rocks::prepare_logs(folder, options.read_only));
+  if (options.check_wal) KR_CHECK(rocks::prepare_logs(folder, options.read_only));
   if (!options.read_only) {
     std::error_code ec;
     std::filesystem::remove_all(folder / "import", ec);  // of an import that did not come to its end
@@ -358,7 +358,7 @@ Result<std::unique_ptr<Store>> open_rocksdb(const std::filesystem::path& folder,
   opened->db.reset(raw_database);
   opened->unused = handles[0];
   for (std::size_t i = 0; i < kFamilies; ++i) opened->handles[i] = handles[i + 1];
-  if (options.check && !options.read_only) KR_CHECK(rocks::check_tables(*raw_database, folder));
+  if (options.check_tables && !options.read_only) KR_CHECK(rocks::check_tables(*raw_database, folder));
   opened->failed_exits = std::move(failed_exits);
   return std::make_unique<rocks::RocksStore>(std::move(opened), folder, options.read_only);
 }

@@ -1,5 +1,6 @@
 // Followers that are behind the beginning of the log.
 
+#include "src/base/metrics.h"
 #include "tests/unit/consensus/group/cluster.h"
 
 namespace kraken::group::test {
@@ -83,6 +84,31 @@ TEST_P(Snapshot, TheLogStaysShort) {
   for (std::size_t i = 0; i < 3; ++i) cluster.kill(i);
   cluster.start_all();
   EXPECT_EQ(cluster.query(1, kShard, "get k").value(), "199");
+}
+
+// What is kept for a snapshot is kept while something of it is taken over, and not for ever.
+TEST_P(Snapshot, ThePinOfAFollowerThatDiesWhileItTakesASnapshotOverRunsOut) {
+  Limits limits = small_log();
+  limits.snapshot_rate = 20 << 10;  // a minute for what lies there
+  Timings timings;
+  timings.snapshot = 500ms;
+  Cluster cluster({.shards = 1, .kind = GetParam(), .limits = limits, .timings = timings});
+  cluster.start_all();
+  cluster.kill(2);
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(cluster.propose(0, kShard, fmt::format("big b{} 400000", i)));
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(cluster.propose(0, kShard, fmt::format("put k{} {}", i, i)));
+  const std::size_t leader = cluster.leader(kShard);
+  const auto first = [&] { return cluster.node(leader).status(kShard).first; };
+  EXPECT_TRUE(Cluster::eventually([&] { return first() > 50; })) << first();
+  const auto sent = [] { return metrics::counter("kr_raft_snapshot_sent_bytes_total", "Bytes of snapshots sent").value(); };
+  const double before = sent();
+  ASSERT_TRUE(cluster.start(2));
+  EXPECT_TRUE(Cluster::eventually([&] { return sent() > before; }));
+  const std::uint64_t pinned = cluster.node(leader).status(kShard).applied;
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(cluster.propose(0, kShard, fmt::format("put l{} {}", i, i)));
+  EXPECT_LE(first(), pinned + 1) << "the log behind the snapshot went while it was taken over";
+  cluster.kill(2);
+  EXPECT_TRUE(Cluster::eventually([&] { return first() > pinned + 50; })) << first() << " was pinned at " << pinned;
 }
 
 // A follower that is gone for good does not fill the disks of the others, shard by shard or with all shards together.
