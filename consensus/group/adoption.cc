@@ -16,7 +16,8 @@ struct Candidate {
   }
 };
 
-/// The wish, other than the ring, that most of the nodes it lists report.
+/// The wish, other than the ring, that most of the nodes it lists report. Some node of the ring must be among them: who has left,
+/// or was never in, may wish what it likes.
 std::optional<Candidate> candidate(const AdoptionView& view) {
   const std::uint64_t ring = hash_of(view.state.ring());
   std::map<std::uint64_t, Candidate> all;
@@ -28,6 +29,9 @@ std::optional<Candidate> candidate(const AdoptionView& view) {
     one.nodes = &report.wish;
     if (one.find(report.label)) one.for_it.push_back(&report);
   }
+  std::erase_if(all, [&](const auto& one) {
+    return std::ranges::none_of(one.second.for_it, [&](const NodeReport* report) { return view.state.active(report->label) != nullptr; });
+  });
   const auto best = std::ranges::max_element(all, {}, [](const auto& one) { return one.second.for_it.size(); });
   if (best == all.end()) return std::nullopt;
   return best->second;

@@ -76,10 +76,13 @@ void Engine::compact(Group& group) {
   const raft::Index first = target + 1;
   group.compacting = true;
   const raft::SnapMeta meta{.index = target, .term = *term, .conf = group.core.conf_at(target), .snap_id = 0};
-  writer_->compact({.shard = group.shard, .first = first, .meta = meta}, [this, &group, first] {
-    post([this, &group, first] {
+  writer_->compact({.shard = group.shard, .first = first, .meta = meta}, [this, shard = group.shard, self = group.core.self(), first] {
+    post([this, shard, self, first] {
+      Group* still = same(shard, self);
+      if (!still || stopped_) return;
+      Group& group = *still;
       group.compacting = false;
-      if (stopped_ || first <= group.first) return;
+      if (first <= group.first) return;
       while (group.first < first && !group.sizes.empty()) {
         group.log_bytes -= group.sizes.front() + kEntryOverhead;
         group.sizes.pop_front();
@@ -91,19 +94,19 @@ void Engine::compact(Group& group) {
 }
 
 void Engine::fetch(Group& group, const raft::Output::Fetch& wanted) {
-  const auto read = [this, &group, wanted] {
-    auto entries = read_entries(store_, group.shard, wanted.lo, wanted.hi - 1, wanted.max_bytes);
+  const auto read = [this, shard = group.shard, self = group.core.self(), wanted] {
+    auto entries = read_entries(store_, shard, wanted.lo, wanted.hi - 1, wanted.max_bytes);
     if (!entries) {
-      log::warn("raft.fetch", "shard={} index={} error=\"{}\"", group.shard.value(), raft::raw(wanted.lo), entries.error().to_string());
+      log::warn("raft.fetch", "shard={} index={} error=\"{}\"", shard.value(), raft::raw(wanted.lo), entries.error().to_string());
       entries.emplace();
     }
-    post([this, &group, peer = wanted.peer, found = std::move(*entries)]() mutable {
-      if (!stopped_) step(group, raft::in::Fetched{.for_peer = peer, .entries = std::move(found)});
+    post([this, shard, self, peer = wanted.peer, found = std::move(*entries)]() mutable {
+      if (Group* still = same(shard, self); still && !stopped_) step(*still, raft::in::Fetched{.for_peer = peer, .entries = std::move(found)});
     });
   };
   if (readers_->post(read)) return;
-  post([this, &group, peer = wanted.peer] {
-    if (!stopped_) step(group, raft::in::Fetched{.for_peer = peer, .entries = {}});
+  post([this, shard = group.shard, self = group.core.self(), peer = wanted.peer] {
+    if (Group* still = same(shard, self); still && !stopped_) step(*still, raft::in::Fetched{.for_peer = peer, .entries = {}});
   });
 }
 
@@ -143,17 +146,19 @@ void Engine::install(Group& group, raft::Output::Install wanted) {
     post([this, shard, meta] { installed(shard, meta, false); });
     return;
   }
-  log::info("raft.snapshot_install", "shard={} index={} from={}", shard.value(), raft::raw(meta.index), options_.members[*peer].label);
+  log::info("raft.snapshot_install", "shard={} index={} from={}", shard.value(), raft::raw(meta.index), members_[*peer].label);
   // The chain keeps the order: rows arrive beside the store, what was to be applied before is applied, what was to be written
   // before is durable, then the one atomic step, then sessions and observers read the new state.
-  snapshots_->fetch({.shard = shard, .meta = meta, .from = options_.members[*peer], .hello = hello(*peer, Hello::Purpose::kSnapshot)},
-                    [this, shard, meta](Result<std::unique_ptr<kv::ShardImport>> received) {
+  snapshots_->fetch({.shard = shard, .meta = meta, .from = transport_->address(*peer), .hello = hello(*peer, Hello::Purpose::kSnapshot)},
+                    [this, shard, meta, alive = group.alive](Result<std::unique_ptr<kv::ShardImport>> received) {
     if (!received) {
       post([this, shard, meta] { installed(shard, meta, false); });
       return;
     }
-    applier_->run([this, shard, meta, import = std::move(*received)]() mutable {
-      writer_->run([this, shard, meta, ready = std::move(import)] {
+    applier_->run([this, shard, meta, alive, import = std::move(*received)]() mutable {
+      writer_->run([this, shard, meta, alive, ready = std::move(import)] {
+        // Destroyed meanwhile: what erases its rows comes behind this job.
+        if (!*alive) return snapshots_->forget(shard, meta.snap_id);
         // What came meanwhile by other ways must not go back.
         const auto has = load_applied(store_, shard);
         const auto committed = has && has->index >= meta.index
@@ -184,6 +189,7 @@ void Engine::installed(ShardId shard, const raft::SnapMeta& meta, bool ok) {
     group->told.clear();
     group->differences = 0;
     lift_fence(*group, "it has taken over a snapshot");
+    if (group->fenced.empty()) set_local(shard, true);
     release_reads(*group);
   }
   step(*group, raft::in::SnapInstalled{.meta = meta, .ok = ok});

@@ -101,6 +101,11 @@ void Engine::pump_now(ShardId shard) {
     return;
   }
   active_.insert(shard);
+  // The replica that was to be read is gone: whoever waits asks another node.
+  if (!client.reads.empty() && !group_of(shard)) {
+    for (PendingPtr& read : client.reads) answers_.add(std::move(read), fail(Code::kNotLeader, "shard {} has moved away from this node", shard.value()));
+    client.reads.clear();
+  }
   const std::size_t target = target_of(shard, client);
   if (target == kNobody) {
     pump_later(shard, now_ + kNoLeaderPause);
@@ -116,27 +121,30 @@ void Engine::pump_now(ShardId shard) {
   if (!client.queries.empty()) send_queries(shard, client);
 }
 
-/// Where to send: the leader as far as it is known and can be reached; for a shard that is not local, else any voter, which knows.
+/// Where to send: the leader as far as it is known and can be reached; else, for a shard that is not local, or whose replica here
+/// has not heard a leader for so long that it may have been removed, those where the ring has it, and then everybody: whoever has
+/// no replica says so.
 std::size_t Engine::target_of(ShardId shard, ClientShard& client) {
-  if (!table_) return kNobody;
-  if (const Group* group = group_of(shard); group && group->fenced.empty()) {
+  if (!system_ || targets_.empty()) return kNobody;
+  if (const Group* group = group_of(shard)) {
     const auto leader = group->core.view().leader;
     const auto peer = leader ? peer_of(*leader) : std::nullopt;
-    if (!peer || (*peer != self_ && !transport_->up(*peer))) return kNobody;
-    return *peer;
+    if (peer && (*peer == self_ || transport_->up(*peer)) && (*peer == self_ || now_ - group->led < 2 * options_.timings.election_max)) return *peer;
+    if (now_ - group->led < 2 * options_.timings.election_max) return kNobody;
   }
   if (client.hint != kNobody && transport_->up(client.hint)) return client.hint;
-  const auto& voters = voters_[shard.value()];
-  for (std::size_t i = 0; i < voters.size(); ++i) {
-    const auto peer = peer_of(voters[(client.rotation + i) % voters.size()]);
-    if (peer && *peer != self_ && transport_->up(*peer)) return *peer;
-  }
-  return kNobody;
+  std::vector<std::size_t> wanted;
+  for (const std::uint32_t number : targets_[shard.value()].voters)
+    if (const auto slot = slot_by_member_.find(number); slot != slot_by_member_.end() && slot->second != self_ && transport_->up(slot->second))
+      wanted.push_back(slot->second);
+  for (const auto& [number, slot] : slot_by_member_)
+    if (slot != self_ && transport_->up(slot) && std::ranges::find(wanted, slot) == wanted.end()) wanted.push_back(slot);
+  return wanted.empty() ? kNobody : wanted[client.rotation % wanted.size()];
 }
 
 std::size_t Engine::stale_target_of(ShardId shard, ClientShard& client) {
   const Group* group = group_of(shard);
-  return group && group->fenced.empty() && !group->stopped ? self_ : target_of(shard, client);
+  return group && group->fenced.empty() && !group->stopped && local(shard) != 0 ? self_ : target_of(shard, client);
 }
 
 void Engine::dispatch(std::size_t target, Request request) {
@@ -234,6 +242,7 @@ void Engine::send_queries(ShardId shard, ClientShard& client) {
 // ---- answers ----
 
 void Engine::on_reply(Reply reply) {
+  if (question_answered(reply)) return;
   const auto found = tries_.find(reply.id);
   if (found == tries_.end()) return;  // too late, or asked twice
   Try tried = std::move(found->second);
@@ -361,6 +370,7 @@ void Engine::read_answered(Try& tried, const Reply& reply) {
     }
     return;
   }
+  // (Without a replica here pump_now sends them elsewhere.)
   for (PendingPtr& reader : tried.readers)
     if (!reader->done) client.reads.push_back(std::move(reader));
   // Not at once: a leader that does not know yet that it is none would be asked without end.

@@ -1,7 +1,5 @@
 #include "consensus/group/engine.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <future>
 
@@ -13,12 +11,10 @@ namespace kraken::group {
 namespace {
 
 std::uint64_t hash_members(const std::vector<Member>& members) {
-  std::vector<std::string> lines;
-  for (const Member& member : members) lines.push_back(fmt::format("{}\n{}\n", member.label, member.weight));
-  std::ranges::sort(lines);
-  std::string all;
-  for (const std::string& line : lines) all += line;
-  return XXH3_64bits(all.data(), all.size());
+  std::vector<WishNode> nodes;
+  for (const Member& member : members)
+    nodes.push_back({.label = member.label, .host = member.host, .port = member.port, .weight = member.weight});
+  return hash_of(std::move(nodes));
 }
 
 std::size_t index_of(const std::vector<Member>& members, std::string_view label) {
@@ -30,11 +26,16 @@ std::size_t index_of(const std::vector<Member>& members, std::string_view label)
 }  // namespace
 
 Engine::Engine(NodeOptions options, StateMachine& machine, kv::Store& store, Identity identity, LoadedIdentity loaded)
-    : options_(std::move(options)), self_(index_of(options_.members, options_.label)), machine_(machine), store_(store),
-      clock_(options_.clock ? *options_.clock : system_clock()), identity_(std::move(identity)), run_(random_seed()), members_hash_(hash_members(options_.members)),
-      local_(std::size_t{options_.shards} + 1), table_(std::move(loaded.table)), pledge_(loaded.pledge),
+    : options_(std::move(options)), self_(index_of(options_.members, options_.label)),
+      machine_(machine, [this](SystemState state) {
+        post([this, state = std::move(state)]() mutable { system_changed(std::move(state)); });
+      }),
+      store_(store), clock_(options_.clock ? *options_.clock : system_clock()), identity_(std::move(identity)), run_(random_seed()), members_hash_(hash_members(options_.members)),
+      local_(std::size_t{options_.shards} + 1), system_(std::move(loaded.system)), pledge_(loaded.pledge),
       recovery_epoch_(loaded.recovery_epoch),
       known_(std::move(loaded.peers)), linked_(options_.members.size()), inbound_(options_.members.size()), up_since_(options_.members.size()),
+      members_(options_.members), reports_(options_.members.size()), started_(clock_.monotonic()),
+      tombstones_(std::size_t{options_.shards} + 1, 1), satisfied_(std::size_t{options_.shards} + 1),
       groups_(std::size_t{options_.shards} + 1), peer_out_(options_.members.size()),
       disk_guard_({.folder = options_.folder, .reserve_bytes = options_.limits.disk_reserve_bytes, .ballast_bytes = options_.limits.ballast_bytes}),
       clients_(std::size_t{options_.shards} + 1), loop_("raft") {
@@ -63,7 +64,7 @@ Engine::Engine(NodeOptions options, StateMachine& machine, kv::Store& store, Ide
 Engine::~Engine() { stop(false, false); }
 
 Result<> Engine::load() {
-  if (!table_) return {};
+  if (!system_) return {};
   bind_members();
   return load_groups();
 }
@@ -71,7 +72,7 @@ Result<> Engine::load() {
 void Engine::start(net::Acceptor acceptor) {
   auto shared = std::make_shared<net::Acceptor>(std::move(acceptor));
   post([this, shared] {
-    if (table_) start_groups();
+    if (system_) start_groups();
     transport_->start(std::move(*shared));
     try_form();
   });

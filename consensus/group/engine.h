@@ -7,7 +7,8 @@
 //
 //   engine.cc     turns and timers                 client.cc     proposals and reads of this node, tried until answered
 //   groups.cc     steps, and what comes of them    serve.cc      what peers (and this node) ask of groups it leads
-//   catch_up.cc   compaction, snapshots            formation.cc  handshakes, and how a cluster comes to be
+//   catch_up.cc   compaction, snapshots            formation.cc  how a cluster comes to be      handshakes.cc  who may talk
+//   members.cc    the ring, and how it changes     moves.cc      replicas made, moved and destroyed
 //   roles.cc      leadership, the disk             peers.cc      connections and frames         status.cc  for the operator
 //   fences.cc     who must not serve or lead
 // Threads: everything on the loop, except where a comment says otherwise.
@@ -26,6 +27,7 @@
 
 #include <boost/asio/steady_timer.hpp>
 
+#include "consensus/group/adoption.h"
 #include "consensus/group/applier.h"
 #include "consensus/group/frame.h"
 #include "consensus/group/handshake.h"
@@ -33,6 +35,8 @@
 #include "consensus/group/log_writer.h"
 #include "consensus/group/node.h"
 #include "consensus/group/pending.h"
+#include "consensus/group/reconcile.h"
+#include "consensus/group/report.h"
 #include "consensus/group/requests.h"
 #include "consensus/group/snapshots.h"
 #include "consensus/group/state_digest.h"
@@ -65,7 +69,10 @@ class Engine {
   const Clock& clock() const { return clock_; }
   Applier& applier() { return *applier_; }
   StateMachine& machine() { return machine_; }
-  bool is_local(ShardId shard) const { return local_[shard.value()].load(std::memory_order_acquire); }
+  /// Nonzero while a replica here may be read, and another number each time that begins anew: rows that were read are good if the
+  /// number was the same before and after.
+  std::uint32_t local(ShardId shard) const { return local_[shard.value()].load(std::memory_order_acquire); }
+  bool is_local(ShardId shard) const { return local(shard) != 0; }
   std::shared_ptr<const AdoptedRing> ring() const;
   void propose(ShardId shard, std::string command, PendingPtr pending);
   /// Ready (with an empty answer) once a linearizable read may look at the local rows. REQUIRES: is_local.
@@ -89,6 +96,13 @@ class Engine {
   void set_leadership_callback(std::function<void(ShardId, bool)> callback) { on_leadership_ = std::move(callback); }
   void set_ring_callback(std::function<void(std::shared_ptr<const AdoptedRing>)> callback) { on_ring_ = std::move(callback); }
   void transfer(ShardId shard, const std::string& label);
+  /// The command that makes the folder which says it is `label` the ring's, or why not (Node::replace).
+  Result<Replace> replacement(const std::string& label) const;
+  /// Hands a command to group 0, from whatever node. `done` on the loop, with the outcome; may be empty.
+  void propose_system(const SystemCommand& command, std::function<void(Result<SystemOutcome>)> done);
+  void report_satisfied(ShardId shard, std::uint64_t epoch);
+  void force_adoption() { adopt_force_until_ = clock_.monotonic() + std::chrono::seconds(30); }
+  MembershipStatus membership() const;
   /// Lets a fenced replica serve again, however it differs. False if it is not fenced.
   bool release(ShardId shard);
 
@@ -122,6 +136,7 @@ class Engine {
     std::vector<Origin> reads;                 // of this turn
     bool dirty = false;                        // is in dirty_
     MonotonicTime stamped{};   // leader: when replicated time was last advanced
+    MonotonicTime led{};       // when it last had a leader, or began
     MonotonicTime heard = MonotonicTime::min();  // follower: when the leader was last heard; min: not since the start
     bool serving = false;
     bool stopped = false;      // diverged: see Output::conflict
@@ -149,6 +164,36 @@ class Engine {
     };
     std::vector<Pin> pins;  // snapshots being taken over
     bool caught_up = false;  // for ready: has had a leader, and had applied what was committed
+    // Moves, on the leader.
+    std::shared_ptr<std::atomic<bool>> alive = std::make_shared<std::atomic<bool>>(true);  // false: being destroyed
+    MoveMemory memory;
+    MoveAction move;
+    bool moving = false;
+    std::optional<std::pair<std::uint64_t, raft::Index>> in_place;  // (target version, conf index) at which nothing was left to do
+    std::set<raft::ReplicaId> known;            // replicas of the last committed configuration it saw as leader
+    std::map<raft::ReplicaId, MonotonicTime> doomed;  // removed by a committed configuration; when they were told last
+    MonotonicTime next_satisfied{};
+    MonotonicTime next_question{};              // orphan: when to ask again
+  };
+
+  /// What a peer says of itself.
+  struct Reported {
+    Report said;
+    std::uint64_t wish = 0;    // hash of said.wish
+    MonotonicTime since{};     // it has wished for that
+    MonotonicTime at = MonotonicTime::min();
+  };
+  /// Asked about a replica: whether it is destroyed, or to be.
+  struct Question {
+    ShardId shard;
+    raft::ReplicaId replica{};
+    bool destroy = false;
+    MonotonicTime sent{};
+  };
+  /// Somebody with a label of the ring but another folder than the ring's.
+  struct Stranger {
+    Incarnation incarnation;
+    MonotonicTime seen{};
   };
 
   /// A command of this node that has a place in the shard's session.
@@ -255,7 +300,6 @@ class Engine {
   Result<> on_digests(std::size_t peer, std::string_view payload);
   void compare_told(Group& group);
   void judge(Group& group);
-  std::string label_of(raft::ReplicaId replica) const;
   void report(const Group& group, const DigestVotes::Difference& one) const;
   void fence(Group& group, const std::vector<DigestVotes::Difference>& differences);
   void close_fence(Group& group);
@@ -266,28 +310,63 @@ class Engine {
   void watch_space();
   void take_space(const kv::DiskGuard::State& state);
 
-  // formation.cc
+  // handshakes.cc
   Hello hello(std::size_t peer, Hello::Purpose purpose) const;
   net::Task<Welcome> greet(Hello hello);
   net::Task<void> welcomed(std::size_t peer, Welcome welcome);
-  /// Why not to talk to the node that says this of itself; empty if all is well.
   std::string bygone(const std::string& label, std::uint64_t recovery_epoch) const;
-  std::string objection(const std::string& label, const Incarnation& cluster_id, const PeerMemory& self) const;
+  /// Why not to talk to the node that says this of itself; empty if all is well.
+  std::string objection(const std::string& label, const Incarnation& cluster_id, const PeerMemory& self);
   net::Task<void> remember(std::string label, PeerMemory self);
   net::Task<void> durable(kv::Batch batch);
+
+  // formation.cc
   void pledge_to_founder();
-  void send_table(std::size_t peer);
+  void send_state(std::size_t peer);
   Result<> on_pledge(std::size_t peer, std::string_view payload);
-  Result<> on_table(std::size_t peer, std::string_view payload);
+  Result<> on_state(std::size_t peer, std::string_view payload);
   void try_form();
-  void adopt(MemberTable table);
-  kv::Batch first_rows(const MemberTable& table) const;
-  void bind_members();
-  void publish_ring();
+  void become_member(SystemState state);
+  kv::Batch first_rows(const SystemState& state) const;
   Result<> load_groups();
   void start_groups();
-  std::vector<raft::ReplicaId> place(const MemberTable& table, ShardId shard) const;
+  Group& start_group(ShardId shard, LoadedLog log);
   std::size_t founder() const;
+
+  // members.cc
+  std::optional<std::size_t> slot_of(std::string_view label) const;
+  std::size_t add_slot(Member member);
+  void bind_members();
+  void publish_ring();
+  void system_changed(SystemState state);
+  void cut_strangers();
+  std::string label_of(std::uint32_t member) const;
+  std::string label_of(raft::ReplicaId replica) const { return label_of(raft::member_of(replica)); }
+  raft::ReplicaId hint_of(std::size_t peer) const;
+  bool live(std::size_t peer) const;
+  Report own_report() const;
+  void send_reports();
+  void send_report(std::size_t peer, const std::string& payload);
+  Result<> on_report(std::size_t peer, std::string_view payload);
+  void look_at_adoption();
+  void take_replacements();
+
+  // moves.cc
+  void move_replicas();
+  void move(Group& group, std::map<std::uint32_t, int>& inbound);
+  void note_removed(Group& group);
+  void say_satisfied(Group& group, const ShardView& view, const Placement& target);
+  ShardView view_of(const Group& group) const;
+  std::uint64_t target_version() const { return system_->epoch << 1 | (system_->settled() ? 1 : 0); }
+  Group* group_for(const raft::Hdr& header, bool from_leader);
+  Group* same(ShardId shard, raft::ReplicaId self) const;
+  void set_local(ShardId shard, bool readable);
+  void destroy(Group& group, std::uint64_t min_sequence);
+  void tell_doomed(Group& group);
+  void ask_if_gone(Group& group);
+  void serve_destroy(Origin origin, const Request& request);
+  void serve_am_i_gone(Origin origin, const Request& request);
+  bool question_answered(const Reply& reply);
 
   // client.cc
   void pump(ShardId shard);
@@ -326,16 +405,16 @@ class Engine {
   void collect_clients(Group& group);
 
   const NodeOptions options_;
-  const std::size_t self_;       // in options_.members
-  StateMachine& machine_;
+  const std::size_t self_;       // in members_
+  SystemMachine machine_;
   kv::Store& store_;
   const Clock& clock_;
   const Identity identity_;
   const std::uint64_t run_;      // of this process
-  const std::uint64_t members_hash_;
+  const std::uint64_t members_hash_;  // of the hashstate
 
   // Any thread.
-  std::vector<std::atomic<bool>> local_;  // by shard
+  std::vector<std::atomic<std::uint32_t>> local_;  // by shard
   std::mutex inbox_mutex_;
   std::vector<std::move_only_function<void()>> inbox_;
   bool inbox_posted_ = false;
@@ -344,18 +423,40 @@ class Engine {
   std::shared_ptr<const AdoptedRing> ring_ = std::make_shared<const AdoptedRing>();  // guarded by ring_mutex_
 
   // Formation.
-  std::optional<MemberTable> table_;
+  std::optional<SystemState> system_;  // the newest that this node has heard of; nothing: not a member of a cluster yet
   std::optional<Incarnation> pledge_;
-  const std::uint64_t recovery_epoch_;
+  std::uint64_t recovery_epoch_;
+  std::uint64_t recovery_seen_ = 0;    // of those who may take this node in
   bool pledging_ = false, forming_ = false;
+  bool must_join_ = false;             // a cluster exists: never found another
   std::map<std::string, PeerMemory, std::less<>> known_;
   std::map<std::string, Incarnation, std::less<>> pledged_;  // founder: who has bound itself
   std::vector<std::optional<Incarnation>> linked_;   // by peer: incarnation behind the connection to it
   std::vector<std::optional<Incarnation>> inbound_;  // and behind the one from it
   std::vector<MonotonicTime> up_since_;              // of the connection to it
-  std::map<raft::ReplicaId, std::size_t> peer_by_replica_;
-  raft::ReplicaId self_replica_{};
-  std::vector<std::vector<raft::ReplicaId>> voters_;  // by shard, best first
+
+  // Members.
+  std::vector<Member> members_;                        // by slot: of the hashstate or the ring; a slot stays its label's
+  std::map<std::uint32_t, std::size_t> slot_by_member_;  // those that are not dead
+  std::uint32_t self_member_ = 0;                      // 0: the ring does not know this folder
+  std::vector<Placement> targets_;                     // by shard; empty until there is a ring
+  std::vector<Reported> reports_;                      // by slot
+  std::map<std::string, Stranger, std::less<>> strangers_;
+  std::set<std::string, std::less<>> replace_wanted_;  // labels whose strangers ask to be taken
+  std::string adoption_waits_for_;
+  std::string adoption_sentence_;                      // last logged
+  MonotonicTime adopt_force_until_{};
+  bool adopting_ = false;
+  MonotonicTime next_replace_{};
+  MonotonicTime started_{};
+
+  // Moves.
+  std::vector<std::uint64_t> tombstones_;              // by shard: the least sequence that may come
+  std::vector<std::uint64_t> satisfied_;               // by shard: the epoch that the caller's part satisfies
+  std::set<ShardId> destroying_;
+  std::unordered_map<std::uint64_t, Question> questions_;
+  MonotonicTime next_moves_{};
+  std::uint32_t lives_ = 0;                            // counts what set_local began
 
   // Groups.
   std::vector<std::unique_ptr<Group>> groups_;  // by shard; null: no replica here

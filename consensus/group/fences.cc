@@ -50,7 +50,7 @@ bool Engine::aside() const { return sick_ || draining_ || disk_.full; }
 void Engine::tell_aside() {
   if (told_aside_ == aside()) return;
   told_aside_ = aside();
-  for (std::size_t peer = 0; peer < options_.members.size(); ++peer)
+  for (std::size_t peer = 0; peer < members_.size(); ++peer)
     if (peer != self_) send_aside(peer);
 }
 
@@ -81,7 +81,7 @@ void Engine::drain() {
       tell_aside();
       led = 0;
       bool anyone = false;
-      for (std::size_t peer = 0; peer < options_.members.size(); ++peer) anyone |= peer != self_ && transport_->up(peer) && !aside_.contains(peer);
+      for (std::size_t peer = 0; peer < members_.size(); ++peer) anyone |= peer != self_ && transport_->up(peer) && !aside_.contains(peer);
       // Alone, or with nobody up, there is nobody to give it to.
       for (const auto& group : groups_) {
         if (!anyone || !group || !group->core.view().is_leader) continue;
@@ -115,7 +115,7 @@ std::vector<raft::ReplicaId> Engine::replicas_of(const Group& group) const {
 }
 
 void Engine::say_digests() {
-  std::vector<Writer> payloads(options_.members.size());
+  std::vector<Writer> payloads(members_.size());
   for (const auto& group : groups_) {
     if (!group) continue;
     const auto [index, digest] = applier_->digest(group->shard);
@@ -140,7 +140,7 @@ void Engine::say_digests() {
 
 Result<> Engine::on_digests(std::size_t peer, std::string_view payload) {
   if (payload.size() % kDigestBytes != 0) return fail(Code::kProtocol, "digests: {} bytes", payload.size());
-  if (!table_) return {};
+  if (!system_) return {};
   for (Reader in(payload); !in.empty();) {
     const ShardId shard{in.u16()};
     const Told told{.index = raft::Index{in.u64()}, .digest = {.high = in.u64(), .low = in.u64()}};
@@ -178,7 +178,7 @@ void Engine::judge(Group& group) {
   const std::vector<raft::ReplicaId>& voters = group.core.conf().voters;
   const auto differences = group.votes.differences(voters);
   if (!group.fenced.empty()) {
-    if (voters.size() > 1 && group.votes.agreeing(voters, self_replica_, group.fenced_at) > voters.size() / 2)
+    if (voters.size() > 1 && group.votes.agreeing(voters, group.core.self(), group.fenced_at) > voters.size() / 2)
       return lift_fence(group, "a majority is as this replica");
     if (!group.odd && differences.size() > voters.size() / 2) {
       group.odd = true;
@@ -194,7 +194,7 @@ void Engine::judge(Group& group) {
     count_differences();
   }
   if (group.released) return;
-  switch (group.votes.verdict(voters, self_replica_, now_, 2 * options_.timings.digests + options_.timings.election_max)) {
+  switch (group.votes.verdict(voters, group.core.self(), now_, 2 * options_.timings.digests + options_.timings.election_max)) {
     case DigestVotes::Verdict::kFine:
     case DigestVotes::Verdict::kUndecided:
       return;
@@ -202,11 +202,6 @@ void Engine::judge(Group& group) {
     case DigestVotes::Verdict::kNoMajority:
       return fence(group, differences);
   }
-}
-
-std::string Engine::label_of(raft::ReplicaId replica) const {
-  const auto peer = peer_of(replica);
-  return peer ? options_.members[*peer].label : fmt::format("replica {}", raft::raw(replica));
 }
 
 void Engine::report(const Group& group, const DigestVotes::Difference& one) const {
@@ -239,7 +234,7 @@ void Engine::fence(Group& group, const std::vector<DigestVotes::Difference>& dif
 /// Nothing is answered from the rows of a fenced replica. One that a majority is against does not lead either; the others may,
 /// since their log is good and who lags must catch up for the majority to be known.
 void Engine::close_fence(Group& group) {
-  local_[group.shard.value()].store(false, std::memory_order_release);
+  set_local(group.shard, false);
   const Error why{Code::kUnavailable, fmt::format("shard {}: this replica has just been fenced", group.shard.value())};
   for (auto& [index, read] : group.waiting_reads) answers_.add(std::move(read), std::unexpected(why));
   group.waiting_reads.clear();
@@ -260,7 +255,7 @@ void Engine::lift_fence(Group& group, std::string_view why) {
   kv::Batch batch;
   batch.erase(kv::Family::kRaft, fence_key(group.shard));
   writer_->put(std::move(batch), {});
-  local_[group.shard.value()].store(true, std::memory_order_release);
+  set_local(group.shard, true);
   count_differences();
   set_sick(group);
   schedule_turn();

@@ -207,7 +207,7 @@ Result<FrameHeader> decode_frame_header(std::string_view bytes) {
   const std::uint8_t version = in.u8();
   if (version != kFrameVersion) return fail(Code::kProtocol, "frame: version {}, known is {}", version, kFrameVersion);
   const std::uint8_t kind = in.u8();
-  if (kind < static_cast<std::uint8_t>(FrameKind::kHello) || kind > static_cast<std::uint8_t>(FrameKind::kSnapshotFrom))
+  if (kind < static_cast<std::uint8_t>(FrameKind::kHello) || kind > static_cast<std::uint8_t>(FrameKind::kReport))
     return fail(Code::kProtocol, "frame: unknown kind {}", kind);
   FrameHeader header{.kind = static_cast<FrameKind>(kind), .bytes = in.u32()};
   header.checksum = in.u64();

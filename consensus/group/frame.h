@@ -33,11 +33,12 @@ enum class FrameKind : std::uint8_t {
   kSnapshotChunk = 8,  // bytes of one of its tables
   kSnapshotEnd = 9,    // all was sent; or there is none
   kPledge = 10,        // while a cluster forms: a member binds itself to the founder
-  kMemberTable = 11,   // the founder's answer
+  kSystemState = 11,   // the founder's answer; and how members, new ones too, hear of a ring before group 0 tells them
   kDigests = 12,       // shards, their applied index and the state digest there
   kAside = 13,         // whether the sender wants to be given leadership: not while its disk stalls or it is being stopped
   kSnapshotManifest = 14,
   kSnapshotFrom = 15,  // where the receiver wants the tables from
+  kReport = 16,        // what a node says of itself, once a second
 };
 
 struct FrameHeader {

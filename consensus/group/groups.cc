@@ -19,8 +19,8 @@ Engine::Group* Engine::group_of(ShardId shard) const {
 }
 
 std::optional<std::size_t> Engine::peer_of(raft::ReplicaId replica) const {
-  const auto found = peer_by_replica_.find(replica);
-  if (found == peer_by_replica_.end()) return std::nullopt;
+  const auto found = slot_by_member_.find(raft::member_of(replica));
+  if (found == slot_by_member_.end()) return std::nullopt;
   return found->second;
 }
 
@@ -74,6 +74,7 @@ void Engine::collect_roles(Group& group) {
   // It may have been without a quorum for that long.
   if (out_.became_leader && !*out_.became_leader) group.heard = now_ - options_.timings.election_min;
   if (out_.leader_changed) {
+    group.led = now_;
     change_total.add();
     log::debug("raft.leader", "shard={} term={} leader={}", group.shard.value(), raft::raw(out_.leader_changed->term),
                out_.leader_changed->leader ? raft::raw(*out_.leader_changed->leader) : 0);
@@ -101,7 +102,9 @@ void Engine::collect_snapshots(Group& group) {
   for (const raft::Output::Fetch& wanted : out_.fetch) fetch(group, wanted);
   // These step the group again: not before this step's output has been taken.
   for (const raft::ReplicaId peer : out_.need_snapshot)
-    post([this, &group, peer] { offer_snapshot(group, peer); });
+    post([this, shard = group.shard, self = group.core.self(), peer] {
+      if (Group* still = same(shard, self)) offer_snapshot(*still, peer);
+    });
   if (out_.install) install(group, std::move(*out_.install));
 }
 
@@ -160,6 +163,7 @@ void Engine::applied(std::vector<Applier::Done>& all) {
     if (!group->caught_up) {
       const auto view = group->core.view();
       group->caught_up = view.leader && group->applied >= view.commit;
+      if (group->caught_up && group->fenced.empty()) set_local(group->shard, true);
     }
   }
 }

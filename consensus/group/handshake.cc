@@ -38,6 +38,7 @@ std::string encode(const Hello& hello) {
   out.u16(hello.shards).u64(hello.members).raw(hello.cluster_id.view());
   write(out, hello.self);
   out.u64(hello.recovery_epoch);
+  out.boolean(hello.replace);
   return std::move(out).take();
 }
 
@@ -53,6 +54,7 @@ Result<Hello> decode_hello(std::string_view payload) {
   hello.cluster_id = incarnation(in);
   hello.self = memory(in);
   hello.recovery_epoch = in.u64();
+  hello.replace = in.boolean();
   if (!in.ok() || !in.empty() || purpose < 1 || purpose > 2 || hello.self.incarnation.empty())
     return fail(Code::kProtocol, "hello: malformed");
   hello.purpose = static_cast<Hello::Purpose>(purpose);

@@ -22,6 +22,7 @@ struct Hello {
   Incarnation cluster_id;        // zeros until the cluster has formed
   PeerMemory self;               // incarnation, boot epoch, run
   std::uint64_t recovery_epoch = 0;
+  bool replace = false;          // take this folder for the label's, if the one before is gone: the operator says so
 };
 
 struct Welcome {

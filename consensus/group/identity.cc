@@ -1,16 +1,12 @@
 #include "consensus/group/identity.h"
 
-#include <algorithm>
-#include <bit>
-#include <cmath>
-
 #include "src/base/codec.h"
 #include "storage/kv/keys.h"
 
 namespace kraken::group {
 namespace {
 
-constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kVersion = 2;
 
 std::string key(char what) { return kv::shard_prefix(kv::kNodeShard) + what; }
 
@@ -22,20 +18,10 @@ Result<> check_version(std::uint8_t version, std::string_view what) {
 }  // namespace
 
 std::string identity_key() { return key('i'); }
-std::string table_key() { return key('t'); }
+std::string system_copy_key() { return key('t'); }
 std::string pledge_key() { return key('g'); }
 std::string recovery_key() { return key('r'); }
 std::string peer_key(std::string_view label) { return key('p') + std::string(label); }
-
-const MemberTable::Row* MemberTable::find(std::string_view label) const {
-  const auto row = std::ranges::find(rows, label, &Row::label);
-  return row == rows.end() ? nullptr : &*row;
-}
-
-const MemberTable::Row* MemberTable::find(raft::ReplicaId replica) const {
-  const auto row = std::ranges::find(rows, replica, &Row::replica);
-  return row == rows.end() ? nullptr : &*row;
-}
 
 std::string encode(const Identity& identity) {
   Writer out;
@@ -54,43 +40,6 @@ Result<Identity> decode_identity(std::string_view bytes) {
   KR_CHECK(in.finish("identity"));
   identity.incarnation = Incarnation::from(incarnation);
   return identity;
-}
-
-std::string encode(const MemberTable& table) {
-  Writer out;
-  out.u8(kVersion).raw(table.cluster_id.view()).raw(table.founder.view()).u16(table.shards);
-  out.u32(static_cast<std::uint32_t>(table.rows.size()));
-  for (const MemberTable::Row& row : table.rows)
-    out.bytes(row.label).u64(std::bit_cast<std::uint64_t>(row.weight)).raw(row.incarnation.view()).u64(raw(row.replica));
-  return std::move(out).take();
-}
-
-Result<MemberTable> decode_table(std::string_view bytes) {
-  Reader in(bytes);
-  KR_CHECK(check_version(in.u8(), "member table"));
-  MemberTable table;
-  const std::string_view cluster = in.raw(16);
-  const std::string_view founder = in.raw(16);
-  table.shards = in.u16();
-  const std::uint32_t count = in.count(4 + 8 + 16 + 8);
-  for (std::uint32_t i = 0; i < count && in.ok(); ++i) {
-    MemberTable::Row row;
-    row.label = in.bytes();
-    row.weight = std::bit_cast<double>(in.u64());
-    const std::string_view incarnation = in.raw(16);
-    row.replica = raft::ReplicaId{in.u64()};
-    if (!in.ok()) break;
-    row.incarnation = Incarnation::from(incarnation);
-    if (row.label.empty() || !std::isfinite(row.weight) || row.weight <= 0 || raw(row.replica) == 0 ||
-        row.incarnation.empty() || table.find(row.replica) || (!table.rows.empty() && row.label <= table.rows.back().label))
-      return fail(Code::kCorrupt, "member table: row {} makes no sense", i);
-    table.rows.push_back(std::move(row));
-  }
-  KR_CHECK(in.finish("member table"));
-  if (table.rows.empty()) return fail(Code::kCorrupt, "member table: nobody is in it");
-  table.cluster_id = Incarnation::from(cluster);
-  table.founder = Incarnation::from(founder);
-  return table;
 }
 
 std::string encode_recovery_epoch(std::uint64_t epoch) {
@@ -129,9 +78,11 @@ Result<LoadedIdentity> load_identity(const kv::View& view) {
   if (identity) {
     KR_TRY(loaded.identity, decode_identity(*identity));
   }
-  KR_TRY(const auto table, view.get(kv::Family::kRaft, table_key()));
-  if (table) {
-    KR_TRY(loaded.table, decode_table(*table));
+  KR_TRY(const auto copy, view.get(kv::Family::kRaft, system_copy_key()));
+  if (copy) {
+    KR_TRY(loaded.system, decode_system_state(*copy));
+    KR_TRY(auto rows, load_system_state(view));
+    if (rows && rows->revision > loaded.system->revision) loaded.system = std::move(rows);
   }
   KR_TRY(const auto pledge, view.get(kv::Family::kRaft, pledge_key()));
   if (pledge) {

@@ -1,7 +1,9 @@
 #pragma once
 // Who this node is, and whom it knows: what lies under 0xffff in Family::kRaft.
-//   [ffff]['i'] identity     [ffff]['t'] member table     [ffff]['g'] pledge     [ffff]['p'][label] what a peer last was
+//   [ffff]['i'] identity     [ffff]['t'] system state     [ffff]['g'] pledge     [ffff]['p'][label] what a peer last was
 //   [ffff]['r'] recovery epoch
+// The system state there is a copy: what this node was told of it when it became a member, and of each ring since. It says to
+// which cluster the folder belongs, and how to reach the others before group 0 is heard; group 0's own rows, where newer, win.
 // Format: docs/formats/raft_log.md. Threads: plain values; written through the log writer.
 //
 // Safety rests on incarnations, not on labels: a label that comes back with another data folder has forgotten its votes and
@@ -15,7 +17,7 @@
 #include <vector>
 
 #include "consensus/group/envelope.h"
-#include "consensus/raft/types.h"
+#include "consensus/group/system_state.h"
 #include "src/base/error.h"
 #include "storage/kv/batch.h"
 #include "storage/kv/view.h"
@@ -29,23 +31,6 @@ struct Identity {
   std::uint64_t boot_epoch = 0;  // counts starts; 1 is the first
 };
 
-/// The members the cluster formed from. Written once, by the founder, the same on every node.
-struct MemberTable {
-  struct Row {
-    std::string label;
-    double weight = 100;
-    Incarnation incarnation;
-    raft::ReplicaId replica{};  // in every group it is a member of
-  };
-  Incarnation cluster_id;  // random, made by the founder
-  Incarnation founder;
-  std::uint16_t shards = 0;
-  std::vector<Row> rows;   // in order of label
-
-  const Row* find(std::string_view label) const;
-  const Row* find(raft::ReplicaId replica) const;
-};
-
 /// What a peer durably was when it last shook hands.
 struct PeerMemory {
   Incarnation incarnation;
@@ -54,7 +39,7 @@ struct PeerMemory {
 };
 
 std::string identity_key();
-std::string table_key();
+std::string system_copy_key();
 std::string pledge_key();
 std::string peer_key(std::string_view label);
 
@@ -65,14 +50,12 @@ Result<std::uint64_t> decode_recovery_epoch(std::string_view bytes);
 
 std::string encode(const Identity& identity);
 Result<Identity> decode_identity(std::string_view bytes);
-std::string encode(const MemberTable& table);
-Result<MemberTable> decode_table(std::string_view bytes);
 std::string encode(const PeerMemory& memory);
 Result<PeerMemory> decode_peer(std::string_view bytes);
 
 struct LoadedIdentity {
   std::optional<Identity> identity;
-  std::optional<MemberTable> table;
+  std::optional<SystemState> system;  // the newer of the copy and group 0's rows
   std::optional<Incarnation> pledge;  // the founder this node bound itself to
   std::uint64_t recovery_epoch = 0;
   std::map<std::string, PeerMemory, std::less<>> peers;

@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include "consensus/group/replica.h"
 #include "src/base/assert.h"
 #include "src/base/codec.h"
 #include "storage/kv/keys.h"
@@ -248,8 +249,14 @@ Result<> load_entries(const kv::View& view, ShardId shard, raft::SnapMeta snap, 
 Result<LoadedLog> load(const kv::View& view, ShardId shard) {
   LoadedLog log;
   KR_TRY(const auto snap_bytes, view.get(Family::kRaft, snap_meta_key(shard)));
-  if (!snap_bytes) return fail(Code::kCorrupt, "shard {}: the record where its log begins is missing", shard.value());
-  KR_TRY(raft::SnapMeta snap, decode_snap_meta(shard, *snap_bytes));
+  raft::SnapMeta snap;
+  if (snap_bytes) {
+    KR_TRY(snap, decode_snap_meta(shard, *snap_bytes));
+  } else {
+    // A replica that was made by a message and has not got its first snapshot yet: its log is empty, and begins nowhere.
+    KR_TRY(const auto replica, load_replica(view, shard));
+    if (!replica) return fail(Code::kCorrupt, "shard {}: the record where its log begins is missing", shard.value());
+  }
   KR_TRY(const auto hard_state, view.get(Family::kRaft, hard_state_key(shard)));
   if (hard_state) {
     KR_TRY(log.boot.hs, decode_hard_state(shard, *hard_state));

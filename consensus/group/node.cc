@@ -33,7 +33,7 @@ Result<> check(const NodeOptions& options) {
 
 Result<Identity> identify(const NodeOptions& options, const LoadedIdentity& loaded) {
   if (!loaded.identity) {
-    if (loaded.table) return fail(Code::kCorrupt, "the metadata folder has a member table but no identity");
+    if (loaded.system) return fail(Code::kCorrupt, "the metadata folder belongs to a cluster but has no identity");
     return Identity{.label = options.label, .shards = options.shards, .incarnation = Incarnation::random(), .boot_epoch = 1};
   }
   Identity identity = *loaded.identity;
@@ -45,11 +45,8 @@ Result<Identity> identify(const NodeOptions& options, const LoadedIdentity& load
   if (identity.shards != options.shards)
     return fail(Code::kConflict, "the metadata folder has {} shards, raft.shards is {}: the number is fixed once a cluster has formed",
                 identity.shards, options.shards);
-  if (loaded.table) {
-    const MemberTable::Row* row = loaded.table->find(options.label);
-    if (!row || row->incarnation != identity.incarnation)
-      return fail(Code::kCorrupt, "the metadata folder's member table does not name its own incarnation");
-  }
+  if (loaded.system && loaded.system->shards != options.shards)
+    return fail(Code::kCorrupt, "the metadata folder's cluster has {} shards, its identity {}", loaded.system->shards, options.shards);
   ++identity.boot_epoch;
   return identity;
 }
@@ -83,7 +80,7 @@ Result<std::unique_ptr<Node>> Node::open(NodeOptions options, StateMachine& mach
   batch.put(kv::Family::kRaft, identity_key(), encode(identity));
   KR_CHECK(store.write(batch, kv::Durability::kSynced));
   log::info("raft.start", "label={} incarnation={} boot={} shards={} formed={}", identity.label, identity.incarnation.hex(),
-            identity.boot_epoch, identity.shards, loaded.table.has_value());
+            identity.boot_epoch, identity.shards, loaded.system.has_value());
   auto impl = std::make_unique<Impl>(std::move(options), machine, store, std::move(identity), std::move(loaded));
   impl->port = port;
   KR_CHECK(impl->engine.load());
@@ -107,16 +104,23 @@ net::Task<std::string> Node::query(ShardId shard, std::string query, Read read, 
   Engine& engine = impl_->engine;
   if (shard.value() > shards()) co_return fail(Code::kInvalidArgument, "shard {} of {}", shard.value(), shards());
   const MonotonicTime until = engine.clock().monotonic() + deadline;
-  if (!engine.is_local(shard)) {
-    auto start = [&engine, shard, &query, read](PendingPtr pending) { engine.query(shard, std::move(query), read, std::move(pending)); };
-    auto result = co_await wait(until, start);
-    co_return result;
+  if (const std::uint32_t life = engine.local(shard); life != 0) {
+    Result<std::string> ready;
+    if (read == Read::kLinearizable) {
+      auto start = [&engine, shard](PendingPtr pending) { engine.read(shard, std::move(pending)); };
+      ready = co_await wait(until, start);
+    }
+    if (ready) {
+      std::string answer = engine.machine().query(shard, query, *engine.applier().view(), engine.applier().now(shard));
+      // What was read is good if the replica was here before and after; else the shard has moved away.
+      if (engine.local(shard) == life) co_return answer;
+    } else if (ready.error().code != Code::kNotLeader) {
+      co_return ready;
+    }
   }
-  if (read == Read::kLinearizable) {
-    auto start = [&engine, shard](PendingPtr pending) { engine.read(shard, std::move(pending)); };
-    KR_CO_CHECK(co_await wait(until, start));
-  }
-  co_return engine.machine().query(shard, query, *engine.applier().view(), engine.applier().now(shard));
+  auto start = [&engine, shard, &query, read](PendingPtr pending) { engine.query(shard, query, read, std::move(pending)); };
+  auto result = co_await wait(until, start);
+  co_return result;
 }
 
 net::Task<StaleAnswer> Node::query_stale(ShardId shard, std::string query, Duration deadline) {
@@ -178,7 +182,33 @@ void Node::on_ring(std::function<void(std::shared_ptr<const AdoptedRing>)> callb
   impl_->engine.on_loop([&] { impl_->engine.set_ring_callback(std::move(callback)); });
 }
 
-net::Task<void> Node::report_satisfied(ShardId, std::uint64_t) { co_return Result<>{}; }
+net::Task<void> Node::report_satisfied(ShardId shard, std::uint64_t epoch) {
+  if (shard.value() == 0 || shard.value() > shards()) co_return fail(Code::kInvalidArgument, "shard {} of {}", shard.value(), shards());
+  if (!impl_->engine.post([this, shard, epoch] { impl_->engine.report_satisfied(shard, epoch); }))
+    co_return fail(Code::kCancelled, "this node is stopping");
+  co_return Result<>{};
+}
+
+MembershipStatus Node::membership() const {
+  MembershipStatus status;
+  impl_->engine.on_loop([&] { status = impl_->engine.membership(); });
+  return status;
+}
+
+void Node::force_adoption() {
+  impl_->engine.on_loop([&] { impl_->engine.force_adoption(); });
+}
+
+net::Task<void> Node::replace(std::string label) {
+  Engine& engine = impl_->engine;
+  std::optional<Result<Replace>> command;
+  if (!engine.on_loop([&] { command = engine.replacement(label); })) co_return fail(Code::kCancelled, "this node is stopping");
+  if (!*command) co_return std::unexpected(command->error());
+  KR_CO_TRY(const std::string result, co_await propose(kSystemShard, encode(SystemCommand(**command)), std::chrono::seconds(20)));
+  const auto outcome = static_cast<SystemOutcome>(result.empty() ? 1 : result[0]);
+  if (outcome != SystemOutcome::kDone) co_return fail(Code::kConflict, "{} was not replaced: {}", label, to_string(outcome));
+  co_return Result<>{};
+}
 
 void Node::transfer(ShardId shard, std::string label) {
   if (shard.value() <= shards()) impl_->engine.on_loop([&] { impl_->engine.transfer(shard, label); });

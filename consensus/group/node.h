@@ -36,6 +36,9 @@ struct Timings {
   Duration digests = std::chrono::seconds(10);         // how often replicas compare their state digests
   Duration redial_min = std::chrono::milliseconds(50);
   Duration redial_max = std::chrono::seconds(1);
+  Duration adopt_after = std::chrono::seconds(30);     // for so long a new hashstate must have been the same on all nodes
+  Duration move_patience = std::chrono::minutes(10);   // a replica that makes no progress for so long is given up, for as long
+  Duration orphan = std::chrono::seconds(60);          // a replica without a leader for so long asks whether it was removed
   Duration snapshot = std::chrono::seconds(120);       // how long the log is kept for a snapshot of which nothing is taken over
 };
 
@@ -63,7 +66,11 @@ struct NodeOptions {
   std::uint16_t listen_port = 14001;
   std::filesystem::path folder;  // where the store lies, to watch its disk (`disk_reserve_bytes`); may be empty
   Order order;
-  std::size_t replicas = 3;      // voters per shard at most
+  std::size_t replicas = 3;      // voters per shard at most; fixed once the cluster has formed
+  /// The ring is settled only when report_satisfied was called for every shard; false: when the replicas have moved.
+  bool records_follow = false;
+  /// This folder is to take the place of the label's, which is gone.
+  bool replace = false;
   Timings timings;
   Limits limits;
   const Clock* clock = nullptr;      // outlives the node; null: system_clock(). Only its monotonic time is looked at
@@ -120,6 +127,19 @@ struct PeerStatus {
 /// since 0 is the system group (consensus §1.3). REQUIRES: shards is a power of two.
 ShardId shard_of(std::uint16_t prefix, std::uint16_t shards);
 
+/// Where this node and its cluster stand.
+struct MembershipStatus {
+  std::string cluster;          // id, hexadecimal; empty until formed
+  std::uint64_t epoch = 0;
+  bool settled = false;
+  std::size_t satisfied = 0;    // shards, of `shards`
+  std::size_t shards = 0;
+  std::string waits_for;        // what a wished ring waits for; known on the leader of group 0
+  std::string standing;         // of this node: "member", "leaving", "not in the ring", in a sentence
+  std::size_t replicas = 0;     // that this node has
+  std::vector<RingNode> nodes;  // all, dead ones too
+};
+
 class Node {
  public:
   /// Checks the store against label and shard count and the log against itself, listens, and starts. Refuses with one
@@ -160,9 +180,17 @@ class Node {
   std::shared_ptr<const AdoptedRing> ring() const;
   /// Called on the group loop with every further ring, and when one has settled. Must not block. One callback.
   void on_ring(std::function<void(std::shared_ptr<const AdoptedRing>)> callback);
-  /// The caller's part of the shard satisfies the ring of this epoch (consensus §1.6): replicated; a stale epoch changes
-  /// nothing. The ring is settled when every shard was reported. Fails as propose does; repeating it is harmless.
+  /// The caller's part of the shard satisfies the ring of this epoch (consensus §1.6); a stale epoch changes nothing. The ring
+  /// is settled once this was said of every shard and its replicas are in place. Repeating it is harmless.
+  /// It is remembered by this node alone, so the shard's leader reports it, and its successor again.
   net::Task<void> report_satisfied(ShardId shard, std::uint64_t epoch);
+  MembershipStatus membership() const;
+  /// Makes the data folder that knocks as `label` the ring's, in place of the one that is gone (consensus §1.7). Refused in a
+  /// sentence: kNotFound (no such label, or nobody knocks), kConflict (the old one is heard), and as propose fails.
+  net::Task<void> replace(std::string label);
+  /// For 30 s the next hashstate is adopted without waiting for it to be stable, for the ring before to be settled or for
+  /// spare voters. To be called on every node, since any may lead group 0.
+  void force_adoption();
 
   /// Gives leadership of the shard to the member, if it leads and the member is a voter.
   void transfer(ShardId shard, std::string label);

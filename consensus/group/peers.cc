@@ -13,9 +13,10 @@ void Engine::peer_up(std::size_t peer) {
   up_since_[peer] = now_;
   aside_.erase(peer);
   if (told_aside_) send_aside(peer);
-  log::info("raft.peer_up", "peer={}", options_.members[peer].label);
+  log::info("raft.peer_up", "peer={}", members_[peer].label);
   pledge_to_founder();
-  send_table(peer);
+  send_state(peer);
+  send_report(peer, encode(own_report()));
   for (const ShardId shard : active_) pump(shard);
   schedule_turn();
 }
@@ -23,7 +24,7 @@ void Engine::peer_up(std::size_t peer) {
 void Engine::peer_down(std::size_t peer) {
   if (stopped_) return;
   now_ = clock_.monotonic();
-  log::info("raft.peer_down", "peer={}", options_.members[peer].label);
+  log::info("raft.peer_down", "peer={}", members_[peer].label);
   lose([peer](const Try& tried) { return tried.target == peer; });
   for (const auto& group : groups_) {
     if (!group) continue;
@@ -61,8 +62,10 @@ Result<> Engine::frame(std::size_t peer, FrameKind kind, std::string_view payloa
     }
     case FrameKind::kPledge:
       return on_pledge(peer, payload);
-    case FrameKind::kMemberTable:
-      return on_table(peer, payload);
+    case FrameKind::kSystemState:
+      return on_state(peer, payload);
+    case FrameKind::kReport:
+      return on_report(peer, payload);
     case FrameKind::kDigests:
       return on_digests(peer, payload);
     case FrameKind::kAside:
@@ -73,19 +76,19 @@ Result<> Engine::frame(std::size_t peer, FrameKind kind, std::string_view payloa
 }
 
 Result<> Engine::receive(std::size_t peer, std::vector<raft::Message> messages) {
-  if (!table_) return {};
+  if (!system_) return {};
   for (raft::Message& message : messages) {
-    const raft::Hdr& h = raft::header(message);
-    if (peer_of(h.from) != peer) return fail(Code::kProtocol, "a message in another replica's name");
-    if (h.to != self_replica_ || raft::raw(h.group) >= groups_.size()) continue;
-    Group* group = group_of(group::shard_of(h.group));
+    const raft::Hdr h = raft::header(message);
+    // A sender that the ring here does not know yet, or not any more, or that is another node's: nobody can say whose words these are.
+    if (peer_of(h.from) != peer) continue;
+    const bool leads = std::holds_alternative<raft::BeatReq>(message) || std::holds_alternative<raft::AppendReq>(message) ||
+                       std::holds_alternative<raft::SnapReq>(message);
+    Group* group = group_for(h, leads);
     if (!group) continue;
     // Nothing more fits on the disk: this replica falls behind, the others go on.
     if (const auto* append = std::get_if<raft::AppendReq>(&message); append != nullptr && disk_.critical && !append->entries.empty()) continue;
-    const bool leads = std::holds_alternative<raft::BeatReq>(message) || std::holds_alternative<raft::AppendReq>(message);
-    const raft::ReplicaId from = h.from;
     step(*group, raft::in::Receive{std::move(message)});
-    if (leads && group->core.view().leader == from) group->heard = now_;
+    if (leads && group->core.view().leader == h.from) group->heard = group->led = now_;
   }
   return {};
 }

@@ -4,6 +4,8 @@
 #include <map>
 #include <tuple>
 
+#include "consensus/group/replica.h"
+
 namespace kraken::group {
 namespace {
 
@@ -11,7 +13,7 @@ constexpr std::uint64_t kTermStep = 1000;  // above any term that a lost node ma
 
 struct Folder {
   Identity identity;
-  MemberTable table;
+  SystemState system;
   std::uint64_t epoch = 0;
 };
 
@@ -19,15 +21,15 @@ Result<std::vector<Folder>> read_folders(const std::vector<Survivor>& survivors)
   std::vector<Folder> folders;
   for (const Survivor& survivor : survivors) {
     KR_TRY(LoadedIdentity loaded, load_identity(*survivor.store));
-    if (!loaded.identity || !loaded.table)
+    if (!loaded.identity || !loaded.system)
       return fail(Code::kInvalidArgument, "{}: this node never was in a cluster; leave it out", survivor.folder);
     for (std::size_t i = 0; i < folders.size(); ++i) {
       if (folders[i].identity.label == loaded.identity->label)
         return fail(Code::kConflict, "{} and {} are both of {}; give the newer one alone", survivors[i].folder, survivor.folder, loaded.identity->label);
-      if (folders[i].table.cluster_id != loaded.table->cluster_id)
+      if (folders[i].system.cluster_id != loaded.system->cluster_id)
         return fail(Code::kConflict, "{} belongs to another cluster than {}", survivor.folder, survivors[i].folder);
     }
-    folders.push_back({.identity = *loaded.identity, .table = *loaded.table, .epoch = loaded.recovery_epoch});
+    folders.push_back({.identity = *loaded.identity, .system = *loaded.system, .epoch = loaded.recovery_epoch});
   }
   if (folders.empty()) return fail(Code::kInvalidArgument, "no folder was given");
   return folders;
@@ -41,18 +43,19 @@ bool majority(const raft::ConfState& conf, const std::function<bool(raft::Replic
   return half(conf.voters) && half(conf.outgoing);
 }
 
-Result<std::optional<ShardCopy>> read_copy(const kv::View& view, std::size_t survivor, ShardId shard, raft::ReplicaId self) {
+Result<std::optional<ShardCopy>> read_copy(const kv::View& view, std::size_t survivor, ShardId shard) {
+  KR_TRY(const auto self, load_replica(view, shard));
   KR_TRY(const auto meta, view.get(kv::Family::kRaft, snap_meta_key(shard)));
-  if (!meta) return std::nullopt;
+  if (!self || !meta) return std::nullopt;
   KR_TRY(const LoadedLog log, load_log(view, shard));
-  ShardCopy copy{.survivor = survivor, .replica = self, .last_term = log.terms.empty() ? log.boot.snap_term : log.terms.back(),
+  ShardCopy copy{.survivor = survivor, .replica = *self, .last_term = log.terms.empty() ? log.boot.snap_term : log.terms.back(),
                  .last = log.boot.last, .applied = log.applied.index, .term = log.boot.hs.term,
                  .conf = log.boot.confs.empty() ? log.boot.conf : log.boot.confs.back().conf};
   return copy;
 }
 
-std::string label_of(const MemberTable& table, raft::ReplicaId replica) {
-  const MemberTable::Row* row = table.find(replica);
+std::string label_of(const SystemState& system, raft::ReplicaId replica) {
+  const RingNode* row = system.member(raft::member_of(replica));
   return row ? row->label : fmt::format("replica {}", raw(replica));
 }
 
@@ -67,7 +70,7 @@ ShardPlan plan_shard(ShardId shard, std::vector<ShardCopy> copies, const std::ve
   std::set<raft::ReplicaId> voters(best.conf.voters.begin(), best.conf.voters.end());
   voters.insert(best.conf.outgoing.begin(), best.conf.outgoing.end());
   for (const raft::ReplicaId replica : voters) {
-    plan.voters.push_back(label_of(folders[best.survivor].table, replica));
+    plan.voters.push_back(label_of(folders[best.survivor].system, replica));
     if (!here(replica)) plan.missing.push_back(plan.voters.back());
   }
   plan.kind = majority(best.conf, here) ? ShardPlan::Kind::kKeeps : ShardPlan::Kind::kRecovers;
@@ -82,19 +85,19 @@ bool RecoveryPlan::needed() const {
 
 Result<RecoveryPlan> plan_recovery(const std::vector<Survivor>& survivors) {
   KR_TRY(const std::vector<Folder> folders, read_folders(survivors));
-  RecoveryPlan plan{.labels = {}, .cluster_id = folders.front().table.cluster_id, .epoch = 0, .shards = {}};
+  RecoveryPlan plan{.labels = {}, .cluster_id = folders.front().system.cluster_id, .epoch = 0, .shards = {}};
   for (const Folder& folder : folders) {
     plan.labels.push_back(folder.identity.label);
     plan.epoch = std::max(plan.epoch, folder.epoch + 1);
   }
-  for (std::uint16_t i = 0; i <= folders.front().table.shards; ++i) {
+  for (std::uint16_t i = 0; i <= folders.front().system.shards; ++i) {
     const ShardId shard{i};
     std::vector<ShardCopy> copies;
     for (std::size_t at = 0; at < survivors.size(); ++at) {
-      const MemberTable::Row* row = folders[at].table.find(folders[at].identity.label);
-      if (row == nullptr || row->incarnation != folders[at].identity.incarnation)
+      const RingNode* row = folders[at].system.member(folders[at].identity.label, folders[at].identity.incarnation);
+      if (row == nullptr || row->state == NodeState::kDead)
         return fail(Code::kConflict, "{}: the cluster knows another folder of {}; leave it out", survivors[at].folder, folders[at].identity.label);
-      auto copy = read_copy(*survivors[at].store, at, shard, row->replica);
+      auto copy = read_copy(*survivors[at].store, at, shard);
       if (!copy) return std::unexpected(std::move(copy).error().within(survivors[at].folder));
       if (*copy) copies.push_back(std::move(**copy));
     }
@@ -131,6 +134,8 @@ Result<> carry_out(const RecoveryPlan& plan, const std::vector<Survivor>& surviv
       conf.next_replica = std::max(conf.next_replica, copy.conf.next_replica);
     }
     std::ranges::sort(conf.voters);
+    // The lost ones may have given ids that none of these logs knows.
+    if (conf.next_replica != 0) conf.next_replica += kTermStep;
     term = term + kTermStep;
     // Only the longest log goes on under the new configuration; it wins the others' votes, and they are corrected by it.
     const raft::Entry entry{.term = term, .index = best.last + 1, .kind = raft::Kind::kConfig, .data = raft::encode_conf(conf)};

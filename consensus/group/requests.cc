@@ -24,7 +24,7 @@ Result<std::vector<Request>> decode_requests(std::string_view payload) {
     request.id = in.u64();
     request.shard = ShardId{in.u16()};
     request.patience_ms = in.u32();
-    if (in.ok() && (kind < 1 || kind > 6)) return fail(Code::kProtocol, "request: unknown kind {}", kind);
+    if (in.ok() && (kind < 1 || kind > 8)) return fail(Code::kProtocol, "request: unknown kind {}", kind);
     request.kind = static_cast<Request::Kind>(kind);
     if (request.kind == Request::Kind::kPropose || request.kind == Request::Kind::kOpenSession) {
       const std::string_view incarnation = in.raw(16);

@@ -23,6 +23,8 @@ struct Request {
     kQuery = 4,         // the state machine's answer, linearizable
     kQueryLocal = 5,    // the same, of what the replica has
     kQueryStale = 6,    // the same; the result begins with index u64 and age i64 (ns; the largest: unknown)
+    kDestroy = 7,       // body: replica u64, least sequence that may come u64. The replica is removed by a committed configuration
+    kAmIGone = 8,       // body: replica u64, conf index u64 of what it knows. Done with body (least sequence that may come u64) if it is
   };
   Kind kind{};
   std::uint64_t id = 0;  // the asker's

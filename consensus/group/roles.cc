@@ -1,5 +1,7 @@
 // What is looked at now and then: who leads.
 
+#include <algorithm>
+
 #include "consensus/group/engine.h"
 
 #include "src/base/log.h"
@@ -20,7 +22,10 @@ void Engine::housekeeping() {
   static metrics::Gauge& apply_queue = metrics::gauge("kr_raft_apply_queue", "Jobs that wait for the apply thread");
   static metrics::Gauge& leaders = metrics::gauge("kr_raft_leaders", "Groups this node leads");
   expire();
+  move_replicas();
+  take_replacements();
   next_housekeeping_ = now_ + (active_.empty() && tries_.empty() ? kHousekeepingIdle : kHousekeepingBusy);
+  next_housekeeping_ = std::min(next_housekeeping_, std::max(next_moves_, now_ + kHousekeepingBusy));
   if (now_ < next_disk_look_) return;
   next_disk_look_ = now_ + std::chrono::seconds(1);
   compact_all();
@@ -29,6 +34,8 @@ void Engine::housekeeping() {
     if (group && group->serving) ++led;
   }
   rebalance();
+  send_reports();
+  look_at_adoption();
   if (now_ >= next_digests_) {
     next_digests_ = now_ + options_.timings.digests;
     say_digests();
@@ -45,9 +52,15 @@ void Engine::rebalance() {
   int moves = 16;
   for (const auto& group : groups_) {
     if (!group || !group->serving || sick_ || now_ < group->next_return) continue;
-    const raft::ReplicaId preferred = voters_[group->shard.value()].front();
+    // Only one that votes can lead; while replicas move, nobody is preferred.
+    const auto& wanted = targets_[group->shard.value()].voters;
+    if (wanted.empty() || group->moving || group->core.conf().joint()) continue;
+    const auto& voters = group->core.conf().voters;
+    const auto found = std::ranges::find(voters, wanted.front(), [](raft::ReplicaId id) { return raft::member_of(id); });
+    if (found == voters.end()) continue;
+    const raft::ReplicaId preferred = *found;
     const auto member = peer_of(preferred);
-    if (preferred == self_replica_ || !member || !transport_->up_both(*member) || now_ - up_since_[*member] < kSettled || aside_.contains(*member))
+    if (preferred == group->core.self() || !member || !transport_->up_both(*member) || now_ - up_since_[*member] < kSettled || aside_.contains(*member))
       continue;
     const auto view = group->core.view();
     for (const raft::Core::Peer& peer : group->core.peers()) {
@@ -69,7 +82,7 @@ void Engine::transfer(ShardId shard, const std::string& label) {
   for (const raft::Core::Peer& peer : group->core.peers()) {
     const auto member = peer_of(peer.id);
     if (!peer.voter || !member || !transport_->up(*member) || aside_.contains(*member)) continue;
-    if (!label.empty() && options_.members[*member].label != label) continue;
+    if (!label.empty() && members_[*member].label != label) continue;
     if (best && peer.match <= match) continue;
     best = peer.id;
     match = peer.match;

@@ -27,8 +27,13 @@ void Engine::answer(Origin origin, Reply reply) {
 }
 
 void Engine::serve(Origin origin, Request request) {
+  if (request.kind == Request::Kind::kDestroy) return serve_destroy(origin, request);
+  if (request.kind == Request::Kind::kAmIGone) return serve_am_i_gone(origin, request);
   Group* group = group_of(request.shard);
-  if (!group || group->stopped || !group->fenced.empty()) return answer(origin, {.outcome = Reply::Outcome::kNotReplica});
+  if (!group || group->stopped || !group->fenced.empty()) {
+    const std::size_t hint = request.shard.value() < clients_.size() ? clients_[request.shard.value()].hint : kNobody;
+    return answer(origin, {.outcome = Reply::Outcome::kNotReplica, .hint = hint == kNobody ? raft::ReplicaId{} : hint_of(hint)});
+  }
   switch (request.kind) {
     case Request::Kind::kPropose:
     case Request::Kind::kOpenSession:
@@ -45,6 +50,9 @@ void Engine::serve(Origin origin, Request request) {
     case Request::Kind::kQuery:
     case Request::Kind::kQueryLocal:
       return serve_query(origin, std::move(request));
+    case Request::Kind::kDestroy:
+    case Request::Kind::kAmIGone:
+      return;
   }
 }
 
@@ -74,8 +82,11 @@ void Engine::serve_query(Origin origin, Request request) {
   // The state machine may scan: off this loop. The answer comes back by a message.
   auto run = [this, origin, shard, query = std::make_shared<std::string>(std::move(request.body))] {
     const bool queued = readers_->post([this, origin, shard, query] {
-      Reply reply{.outcome = Reply::Outcome::kDone};
-      reply.result = machine_.query(shard, *query, *applier_->view(), applier_->now(shard));
+      Reply reply{.outcome = Reply::Outcome::kNotReplica};
+      const std::uint32_t life = local(shard);
+      if (life != 0) reply.result = machine_.query(shard, *query, *applier_->view(), applier_->now(shard));
+      // The rows that were read were this replica's only if it is still the same one.
+      if (life != 0 && life == local(shard)) reply.outcome = Reply::Outcome::kDone;
       post([this, origin, reply = std::move(reply)]() mutable { answer(origin, std::move(reply)); });
     });
     if (queued) return;
@@ -87,7 +98,7 @@ void Engine::serve_query(Origin origin, Request request) {
   pending->deadline = now_ + std::chrono::milliseconds(request.patience_ms);
   pending->finish = [this, origin, run = std::move(run)](Result<std::string> ready) {
     if (ready) return run();
-    answer(origin, {.outcome = Reply::Outcome::kOverloaded});
+    answer(origin, {.outcome = ready.error().code == Code::kNotLeader ? Reply::Outcome::kNotReplica : Reply::Outcome::kOverloaded});
     schedule_turn();
   };
   clients_[shard.value()].reads.push_back(std::move(pending));
@@ -111,10 +122,12 @@ Duration Engine::age_of(const Group& group) const {
 void Engine::serve_stale(Origin origin, Group& group, Request request) {
   const bool queued = readers_->post([this, origin, shard = group.shard, age = age_of(group), query = std::move(request.body)] {
     Writer out;
+    const std::uint32_t life = local(shard);
     out.u64(raft::raw(applier_->applied(shard))).i64(age.count());
     out.raw(machine_.query(shard, query, *applier_->view(), applier_->now(shard)));
-    Reply reply{.outcome = Reply::Outcome::kDone};
-    reply.result = std::move(out).take();
+    const bool still = life != 0 && life == local(shard);
+    Reply reply{.outcome = still ? Reply::Outcome::kDone : Reply::Outcome::kNotReplica};
+    if (still) reply.result = std::move(out).take();
     post([this, origin, reply = std::move(reply)]() mutable { answer(origin, std::move(reply)); });
   });
   if (!queued) answer(origin, {.outcome = Reply::Outcome::kOverloaded});

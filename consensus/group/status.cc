@@ -1,6 +1,9 @@
 // How the groups are, for the operator.
 
+#include <algorithm>
+
 #include "consensus/group/engine.h"
+#include "consensus/raft/quorum.h"
 
 
 namespace kraken::group {
@@ -10,15 +13,30 @@ ShardStatus Engine::status(ShardId shard) const {
   const Group* group = group_of(shard);
   if (!group) {
     const std::size_t hint = shard.value() < clients_.size() ? clients_[shard.value()].hint : kNobody;
-    if (hint != kNobody) status.leader = options_.members[hint].label;
+    if (hint != kNobody) status.leader = members_[hint].label;
     return status;
   }
   const auto view = group->core.view();
   status.local = true;
   status.is_leader = view.is_leader;
   status.serving = view.serving;
-  if (view.leader)
-    if (const auto* row = table_->find(*view.leader)) status.leader = row->label;
+  if (view.leader) status.leader = label_of(*view.leader);
+  const raft::ConfState& conf = group->core.conf();
+  status.voters.clear();
+  for (const raft::ReplicaId id : conf.voters) status.voters.push_back(label_of(id));
+  for (const raft::ReplicaId id : conf.learners) status.learners.push_back(label_of(id));
+  // As the ring ranks them, as far as it does.
+  const std::vector<std::string> ranked = voter_labels(shard);
+  std::ranges::sort(status.voters, {}, [&](const std::string& label) { return std::pair(std::ranges::find(ranked, label) - ranked.begin(), label); });
+  if (view.is_leader) {
+    const auto joined = [&](const std::vector<std::uint32_t>& numbers) {
+      std::string out;
+      for (const std::uint32_t number : numbers) out += (out.empty() ? "" : ", ") + label_of(number);
+      return out;
+    };
+    status.move = {.phase = group->move.phase, .to = joined(group->move.adding), .from = joined(group->move.removing),
+                   .behind = group->move.behind, .percent = group->move.percent};
+  }
   status.term = raft::raw(view.term);
   status.first = raft::raw(view.first);
   status.last = raft::raw(view.last);
@@ -36,10 +54,10 @@ ShardStatus Engine::status(ShardId shard) const {
 
 std::vector<PeerStatus> Engine::peer_status() const {
   std::vector<PeerStatus> all;
-  for (std::size_t peer = 0; peer < options_.members.size(); ++peer) {
+  for (std::size_t peer = 0; peer < members_.size(); ++peer) {
     if (peer == self_) continue;
     const MonotonicTime heard = transport_->heard(peer);
-    all.push_back({.label = options_.members[peer].label,
+    all.push_back({.label = members_[peer].label,
                    .up = transport_->up_both(peer),
                    .heard = heard == MonotonicTime::min() ? Duration::max() : clock_.monotonic() - heard,
                    .refused = transport_->refused(peer)});
@@ -49,27 +67,31 @@ std::vector<PeerStatus> Engine::peer_status() const {
 
 std::vector<std::string> Engine::voter_labels(ShardId shard) const {
   std::vector<std::string> labels;
-  if (!table_) return labels;
-  for (const raft::ReplicaId replica : voters_[shard.value()]) labels.push_back(table_->find(replica)->label);
+  if (!system_ || targets_.empty()) return labels;
+  for (const std::uint32_t number : targets_[shard.value()].voters) labels.push_back(label_of(number));
   return labels;
 }
 
 std::string Engine::refusal() const {
-  for (std::size_t peer = 0; peer < options_.members.size(); ++peer)
+  for (std::size_t peer = 0; peer < members_.size(); ++peer)
     if (peer != self_ && !transport_->refused(peer).empty()) return transport_->refused(peer);
   return {};
 }
 
 std::string Engine::not_ready() const {
-  if (!table_) {
+  if (!system_) {
     std::string missing;
-    for (std::size_t peer = 0; peer < options_.members.size(); ++peer)
-      if (peer != self_ && !transport_->up_both(peer)) missing += (missing.empty() ? "" : ", ") + options_.members[peer].label;
+    for (std::size_t peer = 0; peer < members_.size(); ++peer)
+      if (peer != self_ && !transport_->up_both(peer)) missing += (missing.empty() ? "" : ", ") + members_[peer].label;
     if (std::string why = refusal(); !why.empty()) return why;
+    if (must_join_) return "a cluster exists already: this node waits until its ring has this node";
     return missing.empty() ? "the cluster is forming" : "the cluster forms once these nodes have been reached: " + missing;
   }
+  if (const RingNode* own = system_->member(self_member_); !own || own->state == NodeState::kDead) return membership().standing;
   for (const auto& group : groups_) {
     if (!group) continue;
+    // A replica on its way here, or from here, is not waited for; group 0 is, since it says where everything is.
+    if (group->shard != kSystemShard && !raft::contains(group->core.conf().voters, group->core.self())) continue;
     if (!group->fenced.empty()) continue;  // others serve it; if none does, no other shard shall suffer
     if (group->stopped) return fmt::format("shard {} has stopped: its state differs from its leader's", group->shard.value());
     const auto view = group->core.view();

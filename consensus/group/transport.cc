@@ -39,9 +39,19 @@ Transport::~Transport() = default;
 void Transport::start(net::Acceptor acceptor) {
   acceptor_ = std::move(acceptor);
   scope_.spawn("raft.accept", accept_all());
+  started_ = true;
   for (std::size_t peer = 0; peer < peers_.size(); ++peer)
     if (peer != self_) scope_.spawn("raft.connect", keep(peer));
 }
+
+std::size_t Transport::add(Member member) {
+  peers_.push_back(std::make_unique<Peer>(std::move(member)));
+  const std::size_t peer = peers_.size() - 1;
+  if (started_ && !stopping_) scope_.spawn("raft.connect", keep(peer));
+  return peer;
+}
+
+void Transport::set_addresses(std::size_t peer, std::vector<Member> addresses) { peers_[peer]->addresses = std::move(addresses); }
 
 void Transport::stop_and_wait() {
   loop_.post([this] {
@@ -195,6 +205,7 @@ net::Task<void> Transport::keep(std::size_t peer) {
 /// Until the connection ends; the error says why.
 net::Task<void> Transport::connect(std::size_t peer) {
   Peer& state = *peers_[peer];
+  if (!state.addresses.empty()) state.member = state.addresses[state.next_address++ % state.addresses.size()];
   KR_CO_TRY(net::Socket dialled, co_await net::dial(state.member.host, state.member.port, std::chrono::seconds(1)));
   net::limit_unacknowledged(dialled, kUnacknowledged);
   auto socket = std::make_shared<net::Socket>(std::move(dialled));
@@ -212,6 +223,7 @@ net::Task<void> Transport::connect(std::size_t peer) {
   KR_CO_CHECK(co_await callbacks_.welcomed(peer, welcome));
   if (stopping_) co_return fail(Code::kCancelled, "stopping");
   state.refused.clear();
+  if (!state.addresses.empty()) --state.next_address;  // this one is good
   state.socket = socket;
   state.writing = false;
   state.up = true;

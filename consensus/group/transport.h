@@ -1,6 +1,7 @@
 #pragma once
 // Connections between the nodes of a cluster: to each other member one that this node dialled and writes to, and one that the
 // member dialled and this node reads from. What is sent is best effort, in order while a connection lasts.
+// Members are slots: numbers that stay what they are; more may come while it runs.
 //
 // A peer's process that ends closes its connections; `down` tells it at once. Queues are bounded: beyond send_queue_bytes the
 // oldest Raft messages go, then requests (which their senders repeat). Threads: everything on one loop, callbacks too.
@@ -49,6 +50,12 @@ class Transport {
 
   // On the loop.
   void start(net::Acceptor acceptor);
+  /// The next slot. REQUIRES: on the loop once started.
+  std::size_t add(Member member);
+  /// Where to dial, one after the other until one answers. A standing connection stays.
+  void set_addresses(std::size_t peer, std::vector<Member> addresses);
+  /// The address that answered last.
+  const Member& address(std::size_t peer) const { return peers_[peer]->member; }
   bool up(std::size_t peer) const { return peers_[peer]->up; }
   /// Both connections stand.
   bool up_both(std::size_t peer) const { return peers_[peer]->up && peers_[peer]->inbound != nullptr; }
@@ -74,7 +81,9 @@ class Transport {
   struct Inbound;
   struct Peer {
     explicit Peer(Member who) : member(std::move(who)) {}
-    Member member;
+    Member member;                   // the address in use
+    std::vector<Member> addresses;   // to try; empty: `member` alone
+    std::size_t next_address = 0;
     bool up = false;
     std::shared_ptr<net::Socket> socket;  // to it
     std::deque<Chunk> queue;
@@ -100,6 +109,7 @@ class Transport {
   const Callbacks callbacks_;
   std::vector<std::unique_ptr<Peer>> peers_;
   net::Acceptor acceptor_;
+  bool started_ = false;
   bool stopping_ = false;
   net::Scope scope_;
 };

@@ -5,6 +5,7 @@
 #include "consensus/group/envelope.h"
 #include "consensus/group/identity.h"
 #include "consensus/group/log_store.h"
+#include "consensus/group/replica.h"
 #include "src/admin/inspect_raft.h"
 #include "src/base/codec.h"
 #include "src/base/hex.h"
@@ -14,25 +15,33 @@
 namespace kraken::admin {
 namespace {
 
-/// "origin1", or the number where the member table does not have it.
-std::string name_of(const std::optional<group::MemberTable>& table, raft::ReplicaId replica) {
-  if (table) {
-    if (const auto* row = table->find(replica); row != nullptr) return row->label;
+/// "origin1", or the number where the ring does not have it.
+std::string name_of(const std::optional<group::SystemState>& system, raft::ReplicaId replica) {
+  if (system) {
+    if (const auto* row = system->member(raft::member_of(replica)); row != nullptr) return row->label;
   }
-  return fmt::format("replica {}", raw(replica));
+  return fmt::format("replica {}/{}", raft::member_of(replica), raft::sequence_of(replica));
 }
 
-std::string names_of(const std::optional<group::MemberTable>& table, const std::vector<raft::ReplicaId>& replicas) {
+std::string names_of(const std::optional<group::SystemState>& system, const std::vector<raft::ReplicaId>& replicas) {
   std::string out;
-  for (const raft::ReplicaId replica : replicas) out += (out.empty() ? "" : ",") + name_of(table, replica);
+  for (const raft::ReplicaId replica : replicas) out += (out.empty() ? "" : ",") + name_of(system, replica);
   return out;
 }
 
-std::string conf_text(const std::optional<group::MemberTable>& table, const raft::ConfState& conf) {
-  std::string out = "voters=" + names_of(table, conf.voters);
-  if (!conf.outgoing.empty()) out += " outgoing=" + names_of(table, conf.outgoing);
-  if (!conf.learners.empty()) out += " learners=" + names_of(table, conf.learners);
+std::string conf_text(const std::optional<group::SystemState>& system, const raft::ConfState& conf) {
+  std::string out = "voters=" + names_of(system, conf.voters);
+  if (!conf.outgoing.empty()) out += " outgoing=" + names_of(system, conf.outgoing);
+  if (!conf.learners.empty()) out += " learners=" + names_of(system, conf.learners);
   return out;
+}
+
+std::string system_text(const group::SystemState& system) {
+  std::string rows;
+  for (const group::RingNode& row : system.nodes)
+    rows += fmt::format(" {}={}/{}{}", row.label, row.member, row.incarnation.hex(),
+                        row.active() ? "" : row.state == group::NodeState::kLeaving ? "/leaving" : "/dead");
+  return fmt::format("cluster={} shards={} epoch={}{}", system.cluster_id.hex(), system.shards, system.epoch, rows);
 }
 
 std::string_view kind_of(raft::Kind kind) {
@@ -44,13 +53,23 @@ std::string_view kind_of(raft::Kind kind) {
   return "unknown";
 }
 
-std::string entry_text(const std::optional<group::MemberTable>& table, const raft::Entry& entry) {
+std::string command_text(std::string_view command) {
+  if (command.empty() || command.front() != group::kSystemMark) return metadata::state::describe_command(command);
+  const auto decoded = group::decode_system_command(command);
+  if (!decoded) return decoded.error().detail;
+  if (const auto* adopt = std::get_if<group::AdoptRing>(&*decoded)) return fmt::format("adopt_ring after={} nodes={}", adopt->prev_epoch, adopt->nodes.size());
+  if (const auto* replace = std::get_if<group::Replace>(&*decoded)) return fmt::format("replace {}", replace->label);
+  const auto& satisfied = std::get<group::Satisfied>(*decoded);
+  return fmt::format("satisfied epoch={} shard={}", satisfied.epoch, satisfied.shard.value());
+}
+
+std::string entry_text(const std::optional<group::SystemState>& system, const raft::Entry& entry) {
   const std::string_view bytes = entry.data ? std::string_view(*entry.data) : std::string_view{};
   switch (entry.kind) {
     case raft::Kind::kNoop: return "";
     case raft::Kind::kConfig: {
       const auto conf = raft::decode_conf(bytes);
-      return conf ? conf_text(table, *conf) : "not a configuration: " + to_hex(bytes);
+      return conf ? conf_text(system, *conf) : "not a configuration: " + to_hex(bytes);
     }
     case raft::Kind::kData: break;
   }
@@ -58,7 +77,7 @@ std::string entry_text(const std::optional<group::MemberTable>& table, const raf
   if (!envelope) return fmt::format("not an envelope ({}): {}", envelope.error().detail, to_hex(bytes.substr(0, 64)));
   const std::string from = envelope->stamp.incarnation.hex().substr(0, 8);
   if (envelope->kind == group::Envelope::Kind::kOpenSession) return fmt::format("open_session node={} boot={}", from, envelope->stamp.boot_epoch);
-  return fmt::format("{} | node={} session={} sequence={}", metadata::state::describe_command(envelope->command), from,
+  return fmt::format("{} | node={} session={} sequence={}", command_text(envelope->command), from,
                      envelope->stamp.session, envelope->stamp.sequence);
 }
 
@@ -95,7 +114,7 @@ Result<std::vector<LogEntry>> inspect_log(const kv::View& view, kv::ShardId shar
                          row.term = raw(entry->term);
                          row.kind = kind_of(entry->kind);
                          row.bytes = entry->bytes();
-                         row.text = entry_text(identity.table, *entry);
+                         row.text = entry_text(identity.system, *entry);
                        } else {
                          row.text = entry.error().detail;
                        }
@@ -114,11 +133,11 @@ Result<Vote> inspect_vote(const kv::View& view, kv::ShardId shard) {
   }
   KR_TRY(const raft::HardState state, group::decode_hard_state(shard, *hard_state));
   vote.term = raw(state.term);
-  if (state.vote) vote.voted_for = name_of(identity.table, *state.vote);
+  if (state.vote) vote.voted_for = name_of(identity.system, *state.vote);
   KR_TRY(const auto snap_bytes, view.get(kv::Family::kRaft, group::snap_meta_key(shard)));
   if (snap_bytes) {
     KR_TRY(const raft::SnapMeta meta, group::decode_snap_meta(shard, *snap_bytes));
-    vote.snapshot = fmt::format("index={} term={} {}", raw(meta.index), raw(meta.term), conf_text(identity.table, meta.conf));
+    vote.snapshot = fmt::format("index={} term={} {}", raw(meta.index), raw(meta.term), conf_text(identity.system, meta.conf));
   }
   KR_TRY(const group::AppliedState applied, group::load_applied(view, shard));
   vote.applied = raw(applied.index);
@@ -138,12 +157,8 @@ std::optional<Described> describe_raft(std::string_view key, std::string_view va
       return fmt::format("label={} shards={} incarnation={} boot={}", identity.label, identity.shards, identity.incarnation.hex(), identity.boot_epoch);
     });
   }
-  if (key == group::table_key()) {
-    return told("raft node members", group::decode_table(value), [](const group::MemberTable& table) {
-      std::string rows;
-      for (const auto& row : table.rows) rows += fmt::format(" {}={}", row.label, row.incarnation.hex());
-      return fmt::format("cluster={} shards={}{}", table.cluster_id.hex(), table.shards, rows);
-    });
+  if (key == group::system_copy_key()) {
+    return told("raft node system_copy", group::decode_system_state(value), [](const group::SystemState& system) { return system_text(system); });
   }
   if (shard == kv::kNodeShard) {
     if (key.size() > 3 && key == group::peer_key(key.substr(3))) {
@@ -155,7 +170,7 @@ std::optional<Described> describe_raft(std::string_view key, std::string_view va
   }
   if (key == group::hard_state_key(shard)) {
     return told(fmt::format("raft shard={} hard_state", shard.value()), group::decode_hard_state(shard, value), [](const raft::HardState& state) {
-      return fmt::format("term={} vote={}", raw(state.term), state.vote ? fmt::format("replica {}", raw(*state.vote)) : "none");
+      return fmt::format("term={} vote={}", raw(state.term), state.vote ? name_of(std::nullopt, *state.vote) : "none");
     });
   }
   if (key == group::snap_meta_key(shard)) {
@@ -163,6 +178,8 @@ std::optional<Described> describe_raft(std::string_view key, std::string_view va
                 [](const raft::SnapMeta& meta) { return fmt::format("index={} term={}", raw(meta.index), raw(meta.term)); });
   }
   if (key == group::fence_key(shard)) return Described{fmt::format("raft shard={} fence", shard.value()), std::string(value.substr(std::min<std::size_t>(value.size(), 13)))};
+  if (key == group::replica_key(shard)) return Described{fmt::format("raft shard={} replica", shard.value()), to_hex(value)};
+  if (key == group::tombstone_key(shard)) return Described{fmt::format("raft shard={} tombstone", shard.value()), to_hex(value)};
   if (key.size() < 8) return std::nullopt;
   const std::uint64_t index = Reader(key.substr(key.size() - 8)).u64();
   if (key != group::entry_key(shard, raft::Index{index})) return std::nullopt;
@@ -173,6 +190,10 @@ std::optional<Described> describe_raft(std::string_view key, std::string_view va
 
 std::optional<Described> describe_session(std::string_view key, std::string_view value) {
   const kv::ShardId shard = kv::shard_of_key(key);
+  if (key == group::system_state_key()) {
+    const auto system = group::decode_system_state(value);
+    return Described{"session shard=0 system_state", system ? system_text(*system) : system.error().detail};
+  }
   if (key != group::applied_key(shard)) return std::nullopt;
   const auto applied = group::decode_applied(value);
   if (!applied) return Described{fmt::format("session shard={} applied", shard.value()), applied.error().detail};

@@ -126,6 +126,9 @@ class Cluster {
 #endif
     for (std::size_t i = 0; i < options_.nodes; ++i)
       members_.push_back({.label = fmt::format("node{}", i), .host = network_.host(i), .port = 14001});
+    everybody_ = members_;
+    slots_.reserve(16);  // grows under threads that look into it
+    everybody_.reserve(16);
     for (std::size_t i = 0; i < options_.nodes; ++i) slots_.push_back(std::make_unique<Slot>());
   }
   ~Cluster() {
@@ -142,20 +145,23 @@ class Cluster {
   }
   NodeOptions node_options(std::size_t i) const {
     NodeOptions options;
-    options.label = members_[i].label;
+    options.label = everybody_[i].label;
     options.members = members_;
     options.shards = options_.shards;
     options.cluster_token = "test";
-    options.listen_host = members_[i].host;
-    options.listen_port = members_[i].port;
+    options.listen_host = everybody_[i].host;
+    options.listen_port = everybody_[i].port;
     options.timings = options_.timings;
     options.limits = options_.limits;
     if (!options_.clocks.empty()) options.clock = options_.clocks[i];
-    // Spread as HRW does, without depending on it.
+    // Spread as HRW does, without depending on it; another weight gives another place.
     options.order = [](std::span<const Member> members, std::string_view key) {
+      std::vector<Member> sorted(members.begin(), members.end());
+      std::ranges::sort(sorted, {}, [&](const Member& one) {
+        return std::hash<std::string>{}(std::string(key) + one.label + (one.weight == 100 ? "" : std::to_string(one.weight)));
+      });
       std::vector<std::string> labels;
-      for (const Member& member : members) labels.push_back(member.label);
-      std::ranges::sort(labels, {}, [&](const std::string& label) { return std::hash<std::string>{}(std::string(key) + label); });
+      for (const Member& member : sorted) labels.push_back(member.label);
       return labels;
     };
     return options;
@@ -167,7 +173,7 @@ class Cluster {
       if (options_.kind == Kind::kMemory) {
         slot.store = std::make_unique<kv::MemoryStore>();
       } else {
-        KR_TRY(slot.store, kv::open_rocksdb(folder_ / members_[i].label, {}));
+        KR_TRY(slot.store, kv::open_rocksdb(folder_ / everybody_[i].label, {}));
       }
       if (options_.wrap) slot.store = options_.wrap(std::move(slot.store));
     }
@@ -190,6 +196,43 @@ class Cluster {
     if (options_.kind == Kind::kRocks) slot.store.reset();
   }
   void wipe(std::size_t i) { slots_[i]->store.reset(); }
+  std::unique_ptr<kv::Store> take_store(std::size_t i) { return std::exchange(slots_[i]->store, nullptr); }
+  void put_store(std::size_t i, std::unique_ptr<kv::Store> store) { slots_[i]->store = std::move(store); }
+  const std::string& label(std::size_t i) const { return everybody_[i].label; }
+  std::string host(std::size_t i) const { return network_.host(i); }
+  bool running(std::size_t i) const { return slots_[i]->node != nullptr; }
+  std::size_t size() const { return slots_.size(); }
+
+  /// One more line in the hashstate of whoever starts from now on.
+  std::size_t add_member() {
+    const std::size_t i = slots_.size();
+    members_.push_back({.label = fmt::format("node{}", i), .host = network_.host(i), .port = 14001});
+    everybody_.push_back(members_.back());
+    slots_.push_back(std::make_unique<Slot>());
+    return i;
+  }
+  /// One line less; its node may run on with what it has.
+  void drop_member(std::size_t i) { std::erase_if(members_, [&](const Member& one) { return one.label == everybody_[i].label; }); }
+  void list_member(std::size_t i) { members_.push_back(everybody_[i]); }
+  /// Restarts one node after the other with the hashstate of now, waiting for each.
+  void roll(const std::vector<std::size_t>& nodes) {
+    for (const std::size_t i : nodes) {
+      stop(i);
+      ASSERT_TRUE(start(i));
+      wait_ready(i);
+    }
+  }
+  /// Every running node has the ring of this epoch, or a later one, and all shards have satisfied it.
+  bool settled(std::uint64_t epoch, Duration deadline = 120s) {
+    return eventually([&] {
+      for (std::size_t i = 0; i < slots_.size(); ++i) {
+        if (!running(i)) continue;
+        const auto ring = node(i).ring();
+        if (ring->epoch < epoch || !ring->settled) return false;
+      }
+      return true;
+    }, deadline);
+  }
 
   Node& node(std::size_t i) { return *slots_[i]->node; }
   Toy& machine(std::size_t i) { return *slots_[i]->machine; }
@@ -214,7 +257,7 @@ class Cluster {
     return true;
   }
   void wait_ready(std::size_t i) {
-    EXPECT_TRUE(eventually([&] { return node(i).ready(); })) << members_[i].label << ": " << node(i).not_ready();
+    EXPECT_TRUE(eventually([&] { return node(i).ready(); })) << everybody_[i].label << ": " << node(i).not_ready();
   }
   /// The node that serves as the shard's leader, as soon as there is one.
   std::size_t leader(ShardId shard) {
@@ -239,7 +282,8 @@ class Cluster {
   ClusterOptions options_;
   Network network_;
   std::filesystem::path folder_;
-  std::vector<Member> members_;
+  std::vector<Member> members_;    // the hashstate of now
+  std::vector<Member> everybody_;  // by number, whoever was ever in it
   net::Loops clients_;
   std::vector<std::unique_ptr<Slot>> slots_;
 };

@@ -3,17 +3,19 @@
 #include <gtest/gtest.h>
 
 #include "consensus/group/node.h"
+#include "consensus/group/replica.h"
 #include "src/base/hex.h"
+#include "storage/kv/keys.h"
 #include "storage/kv/memory/memory_store.h"
 
 namespace kraken::group {
 namespace {
 
-MemberTable table() {
-  MemberTable made{.cluster_id = Incarnation::random(), .founder = Incarnation::random(), .shards = 128, .rows = {}};
+SystemState state() {
+  std::vector<AdoptRing::Node> nodes;
   for (const char* label : {"a", "b", "c"})
-    made.rows.push_back({.label = label, .weight = 100, .incarnation = Incarnation::random(), .replica = raft::ReplicaId{made.rows.size() + 1}});
-  return made;
+    nodes.push_back({.node = {.label = label, .host = "h", .port = 1}, .incarnation = Incarnation::random()});
+  return found_cluster(Incarnation::random(), nodes[0].incarnation, 128, 3, nodes);
 }
 
 TEST(Identity, IsReadBackAsWritten) {
@@ -23,7 +25,7 @@ TEST(Identity, IsReadBackAsWritten) {
   const PeerMemory peer{.incarnation = Incarnation::random(), .boot_epoch = 3, .run = 5};
   kv::Batch batch;
   batch.put(kv::Family::kRaft, identity_key(), encode(identity));
-  batch.put(kv::Family::kRaft, table_key(), encode(table()));
+  batch.put(kv::Family::kRaft, system_copy_key(), encode(state()));
   batch.put(kv::Family::kRaft, peer_key("node1"), encode(peer));
   batch.put(kv::Family::kRaft, pledge_key(), std::string(peer.incarnation.view()));
   ASSERT_TRUE(store.write(batch, kv::Durability::kSynced));
@@ -32,26 +34,52 @@ TEST(Identity, IsReadBackAsWritten) {
   EXPECT_EQ(loaded->identity->label, "node0");
   EXPECT_EQ(loaded->identity->incarnation, identity.incarnation);
   EXPECT_EQ(loaded->identity->boot_epoch, 9U);
-  EXPECT_EQ(loaded->table->rows.size(), 3U);
+  EXPECT_EQ(loaded->system->nodes.size(), 3U);
   EXPECT_EQ(loaded->peers.at("node1").boot_epoch, 3U);
   EXPECT_EQ(loaded->pledge, peer.incarnation);
 }
 
-TEST(Identity, ATableThatMakesNoSenseIsRefused) {
-  const auto refused = [](auto change) {
-    MemberTable changed = table();
-    change(changed);
-    return !decode_table(encode(changed));
-  };
-  EXPECT_FALSE(refused([](MemberTable&) {}));
-  EXPECT_TRUE(refused([](MemberTable& t) { t.rows.clear(); }));
-  EXPECT_TRUE(refused([](MemberTable& t) { t.rows[1].replica = t.rows[0].replica; }));
-  EXPECT_TRUE(refused([](MemberTable& t) { t.rows[1].replica = raft::ReplicaId{}; }));
-  EXPECT_TRUE(refused([](MemberTable& t) { t.rows[1].weight = 0; }));
-  EXPECT_TRUE(refused([](MemberTable& t) { t.rows[1].label = "a"; }));
-  EXPECT_TRUE(refused([](MemberTable& t) { t.rows[1].incarnation = {}; }));
-  const std::string bytes = encode(table());
-  for (std::size_t i = 0; i < bytes.size(); ++i) EXPECT_FALSE(decode_table(bytes.substr(0, i)));
+TEST(Identity, TheNewerOfTheCopyAndGroupZerosRowsCounts) {
+  kv::MemoryStore store;
+  SystemState newer = state();
+  kv::Batch batch;
+  batch.put(kv::Family::kRaft, system_copy_key(), encode(newer));
+  ASSERT_EQ(newer.apply(Replace{"b", newer.active("b")->incarnation, Incarnation::random()}), SystemOutcome::kDone);
+  batch.put(kv::Family::kSession, system_state_key(), encode(newer));
+  ASSERT_TRUE(store.write(batch, kv::Durability::kSynced));
+  EXPECT_EQ(load_identity(store)->system->epoch, 2U);
+  kv::Batch later;
+  ASSERT_EQ(newer.apply(Replace{"c", newer.active("c")->incarnation, Incarnation::random()}), SystemOutcome::kDone);
+  later.put(kv::Family::kRaft, system_copy_key(), encode(newer));
+  ASSERT_TRUE(store.write(later, kv::Durability::kSynced));
+  EXPECT_EQ(load_identity(store)->system->epoch, 3U);
+}
+
+TEST(Replica, ItsRecordsAreBoundToTheirShard) {
+  kv::MemoryStore store;
+  kv::Batch batch;
+  batch.put(kv::Family::kRaft, replica_key(ShardId{5}), encode_replica(ShardId{5}, raft::replica_id(3, 9)));
+  batch.put(kv::Family::kRaft, replica_key(ShardId{6}), encode_replica(ShardId{5}, raft::replica_id(3, 9)));
+  ASSERT_TRUE(store.write(batch, kv::Durability::kSynced));
+  EXPECT_EQ(*load_replica(store, ShardId{5}), raft::replica_id(3, 9));
+  EXPECT_FALSE(load_replica(store, ShardId{6}));
+  EXPECT_EQ(*load_replica(store, ShardId{7}), std::nullopt);
+  EXPECT_EQ(*load_tombstone(store, ShardId{5}), 1U);
+}
+
+TEST(Replica, DestroyingLeavesTheTombstoneAloneAndOtherShardsUntouched) {
+  kv::MemoryStore store;
+  kv::Batch batch;
+  for (const ShardId shard : {ShardId{4}, ShardId{5}, ShardId{6}}) {
+    batch.put(kv::Family::kRaft, replica_key(shard), encode_replica(shard, raft::replica_id(3, 9)));
+    batch.put(kv::Family::kTag, kv::shard_prefix(shard) + "\1x", "v");
+  }
+  ASSERT_TRUE(store.write(batch, kv::Durability::kSynced));
+  ASSERT_TRUE(store.write(destroy_rows(ShardId{5}, 10), kv::Durability::kSynced));
+  EXPECT_EQ(*load_replica(store, ShardId{5}), std::nullopt);
+  EXPECT_EQ(*load_tombstone(store, ShardId{5}), 10U);
+  for (const ShardId shard : {ShardId{4}, ShardId{5}, ShardId{6}})
+    EXPECT_EQ(store.get(kv::Family::kTag, kv::shard_prefix(shard) + "\1x")->has_value(), shard != ShardId{5});
 }
 
 TEST(Shards, AreTheTopBitsPlusOne) {

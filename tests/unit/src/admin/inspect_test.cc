@@ -32,18 +32,16 @@ void fill(kv::MemoryStore& store) {
   tag(7, "team/tool", "v2");
   tag(9, "library/app", "v3");
   const ShardId shard(7);
-  batch.put(Family::kRaft, group::hard_state_key(shard), group::encode_hard_state(shard, {.term = raft::Term{5}, .vote = raft::ReplicaId{2}}));
+  batch.put(Family::kRaft, group::hard_state_key(shard), group::encode_hard_state(shard, {.term = raft::Term{5}, .vote = raft::replica_id(1, 2)}));
   for (std::uint64_t index = 3; index <= 5; ++index) {
     const raft::Entry entry{.term = raft::Term{index}, .index = raft::Index{index}, .kind = raft::Kind::kNoop, .data = {}};
     batch.put(Family::kRaft, group::entry_key(shard, entry.index), group::encode_entry(shard, entry));
   }
   batch.put(Family::kSession, group::applied_key(shard), group::encode_applied({.index = raft::Index{4}, .term = raft::Term{4}, .now = {}}));
-  group::MemberTable table;
-  table.cluster_id = group::Incarnation::random();
-  table.founder = group::Incarnation::random();
-  table.shards = 128;
-  table.rows.push_back({.label = "origin1", .weight = 100, .incarnation = table.founder, .replica = raft::ReplicaId{2}});
-  batch.put(Family::kRaft, group::table_key(), group::encode(table));
+  const group::Incarnation founder = group::Incarnation::random();
+  const group::SystemState system =
+      group::found_cluster(group::Incarnation::random(), founder, 128, 3, {{.node = {.label = "origin1", .host = "h", .port = 1}, .incarnation = founder}});
+  batch.put(Family::kRaft, group::system_copy_key(), group::encode(system));
   ASSERT_TRUE(store.write(batch, kv::Durability::kSynced));
 }
 
