@@ -117,6 +117,9 @@ struct NodeConfig {
     std::uint64_t log_max_bytes = 64 * kMiB;
     std::uint64_t log_max_node_bytes = 2 * kGiB;
     std::uint64_t snapshot_rate = 64 * kMiB;
+    Duration disk_stall = 1s;
+    Duration disk_dead = 30s;
+    Duration digests = 10s;
   } raft;
   struct Metadata {
     std::string path = "/var/lib/kraken/metadata";

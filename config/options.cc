@@ -306,6 +306,9 @@ std::vector<Option<NodeConfig>> make_node_options() {
   KR_OPTION(raft.log_max_bytes, bytes(64 * kKiB, kAny, "A shard's log grows up to this size for a node that does not answer; beyond it, that node is sent a snapshot when it is back."));
   KR_OPTION(raft.log_max_node_bytes, bytes(1 * kMiB, kAny, "The same for the logs of all shards of this node together.", "the disk of the metadata is small"));
   KR_OPTION(raft.snapshot_rate, bytes(0, kAny, "Bytes a second of all snapshots together that this node sends to others; 0 is no limit.", "a node that comes back takes too much of the network or the disk, or too long"));
+  KR_OPTION(raft.disk_stall, time(10 * kMillisecond, 60 * kSecond, "A write of the log that takes longer makes the node hand its leaderships on until it is done.", "the disk is slow by nature: at least three times its worst usual sync"));
+  KR_OPTION(raft.disk_dead, time(100 * kMillisecond, kHour, "A write of the log that takes longer ends the process, for a supervisor to start it again."));
+  KR_OPTION(raft.digests, time(kSecond, 24 * kHour, "How often replicas of a shard compare their state digests."));
   KR_OPTION(metadata.path, path("Folder of the replicated metadata: RocksDB with the Raft log.", "a disk of its own, with fast syncs, makes tag writes faster"));
   KR_OPTION(metadata.reserve, bytes(0, kAny, "Below this much free disk the node takes no more proposals and hands its leaderships on."));
   KR_OPTION(metadata.ballast, bytes(0, kAny, "Size of a file that only takes room and is given up when less than half of metadata.reserve is left, so that what is under way can still be written; at most a fiftieth of the disk."));

@@ -17,6 +17,8 @@ namespace beast_http = boost::beast::http;
 
 namespace {
 
+// For the first request of a connection, once the server stops.
+constexpr Duration kFirstRequest = std::chrono::seconds(1);
 constexpr std::size_t kHeadReadBytes = 2048;         // room for each read of a head
 constexpr std::size_t kBodyInHeadBytes = 16 * 1024;  // a body up to this goes out in one piece with its head
 constexpr std::size_t kSmallChunkBytes = 4096;
@@ -111,6 +113,8 @@ Connection::~Connection() {
 void Connection::close_if_idle() {
   close_ = true;
   if (!idle_) return;
+  // Its client has just dialled and its request is on the way.
+  if (fresh_) return wire_.watchdog.arm(kFirstRequest);
   boost::system::error_code ec;
   wire_.socket.cancel(ec);
 }
@@ -141,7 +145,8 @@ net::Task<void> Connection::read_head() {
   head_status_ = 0;
   parser_.emplace(head_.headers, core_.limits.header_bytes);
   wire_.in.shrink();
-  wire_.watchdog.arm(core_.limits.idle_timeout);
+  const auto stopping = [this] { return close_ || core_.stopping.load(std::memory_order_relaxed); };
+  wire_.watchdog.arm(fresh_ && stopping() ? kFirstRequest : core_.limits.idle_timeout);
   std::size_t header_bytes = 0;
   bool begun = false;
   for (;;) {
@@ -157,7 +162,7 @@ net::Task<void> Connection::read_head() {
       if (parser_->is_header_done()) break;
     }
     idle_ = !begun;
-    if (idle_ && (close_ || core_.stopping.load(std::memory_order_relaxed)))
+    if (idle_ && !fresh_ && stopping())
       co_return fail(Code::kCancelled, "the server is stopping");
     auto room = wire_.in.prepare(kHeadReadBytes);
     auto n = co_await net::read_some(wire_.socket, room, &wire_.watchdog);
@@ -168,6 +173,7 @@ net::Task<void> Connection::read_head() {
     }
     wire_.in.commit(*n);
   }
+  fresh_ = false;
   wire_.watchdog.disarm();
   co_return check_head();
 }

@@ -116,6 +116,7 @@ class Connection final : public Exchange {
   std::optional<Error> body_error_;  // what reading the body failed with
   int head_status_ = 0;              // what a request that cannot be read is answered with
   bool idle_ = false;
+  bool fresh_ = true;     // no request has come yet
   bool reading_ = false;  // the handler has begun with the body
   bool close_ = false;
   bool expects_continue_ = false;  // and has not got it

@@ -74,7 +74,18 @@ struct Server::Impl {
     const auto deadline = system_clock().monotonic() + drain;
     core.stopping.store(true);
     accepting.stop_and_wait();
-    for (auto& acceptor : acceptors) acceptor->close();
+    // What has arrived is still answered, so that nobody is cut off who could not know; after that the port refuses, and
+    // whoever asks there goes elsewhere at once.
+    for (auto& acceptor : acceptors) {
+      for (;;) {
+        auto& place = *places[turn++ % places.size()];
+        auto socket = acceptor->accept_now(place.scope.executor());
+        if (!socket) break;
+        core.connections.fetch_add(1);
+        place.scope.spawn("http.connection", serve(place, *std::move(socket)));
+      }
+      acceptor->close();
+    }
     for (auto& place : places)
       boost::asio::post(place->scope.executor(), [p = place.get()] {
         for (auto* connection : p->connections) connection->close_if_idle();

@@ -55,8 +55,8 @@ class Server {
   /// Of the listener so many-th; for tests that listened on 0.
   std::uint16_t port(std::size_t listener = 0) const;
 
-  /// No more connections; idle ones close; requests that run get `drain` to end, with `Connection: close`; then they
-  /// are cancelled. Returns when all have ended. Not on a loop. Repeating it is harmless.
+  /// No more connections; idle ones close; requests that run, and those of connections that had arrived (within a second),
+  /// get `drain` to end, with `Connection: close`; then they are cancelled. Returns when all have ended. Not on a loop. Repeating it is harmless.
   void stop(Duration drain);
 
  private:

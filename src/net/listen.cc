@@ -97,6 +97,20 @@ Task<Socket> Acceptor::accept(Executor target) {
   co_return std::move(socket);
 }
 
+Result<Socket> Acceptor::accept_now(Executor target) {
+  const int listener = impl_->acceptor ? impl_->acceptor->native_handle() : impl_->fd.get();
+  UniqueFd fd(impl_->closed ? -1 : ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!fd) return fail(Code::kUnavailable, "no connection waits");
+  Socket socket(target);
+  boost::system::error_code ec;
+  socket.assign(impl_->v6 ? tcp::v6() : tcp::v4(), fd.get(), ec);
+  if (ec) return std::unexpected(error_of(ec, "accept"));
+  (void)fd.release();
+  socket.non_blocking(true, ec);
+  socket.set_option(tcp::no_delay(true), ec);
+  return socket;
+}
+
 Result<Acceptor> listen(std::string_view host, std::uint16_t port) {
   KR_TRY(const auto address, address_of(host));
   tcp::endpoint endpoint(address, port);

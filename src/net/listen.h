@@ -28,6 +28,8 @@ class Acceptor {
   /// one and the same loop. kCancelled after close() or when cancelled; kOverloaded when descriptors run out (the
   /// caller waits a little and goes on).
   Task<Socket> accept(Executor target);
+  /// A connection that has already arrived, else kUnavailable. When no loop accepts.
+  Result<Socket> accept_now(Executor target);
   /// On the loop that accepts, or when no loop does.
   void close();
 

@@ -114,6 +114,9 @@ Result<void> Node::Impl::open_groups() {
   options.timings.beat = config_.raft.beat;
   options.timings.election_min = config_.raft.election_min;
   options.timings.election_max = config_.raft.election_max;
+  options.timings.disk_stall = config_.raft.disk_stall;
+  options.timings.disk_dead = config_.raft.disk_dead;
+  options.timings.digests = config_.raft.digests;
   options.limits.disk_reserve_bytes = config_.metadata.reserve;
   options.limits.ballast_bytes = config_.metadata.ballast;
   options.limits.log_keep_bytes = config_.raft.log_keep_bytes;
@@ -228,6 +231,8 @@ std::string Node::Impl::not_ready() const {
 
 void Node::Impl::stop() {
   if (stopping_.exchange(true)) return;
+  // Leaderships first, while everything is still answered: no request anywhere waits for this node once it is gone.
+  if (groups_) groups_->drain();
   std::vector<std::thread> stopping;
   for (http::Server* server : {proxy_server_.get(), build_index_server_.get(), tracker_server_.get(), origin_server_.get()}) {
     if (server != nullptr) stopping.emplace_back([this, server] { server->stop(config_.http.drain); });

@@ -3,8 +3,8 @@
 //
 // Start: folders, store (its logs are walked first), Raft groups, blob store, blobs, tasks, peers, then the listeners, each
 // on node.host alone. A node that starts before the others listens, answers 503 and says whom it waits for; it is ready
-// when its shards have leaders and have caught up. Stop is the reverse: no more connections, what runs gets http.drain to
-// end, leaderships are handed on, then threads end.
+// when its shards have leaders and have caught up. Stop is the reverse: leaderships are handed on while requests are still
+// taken, then no more connections, what runs gets http.drain to end, then threads end.
 // Threads: open, start and stop from main. docs/architecture.md has the picture.
 
 #include <cstdint>

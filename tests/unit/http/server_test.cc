@@ -382,6 +382,19 @@ TEST_F(ServerTest, StoppingFinishesWhatRunsAndClosesWhatIsIdle) {
   stopping.join();
 }
 
+TEST_F(ServerTest, WhatHasArrivedWhenTheServerStopsIsStillAnswered) {
+  router.add(Method::kGet, "/", answering(200, "hi"));
+  serve();
+  // Some are in the listener's queue, some are being read, some have not been looked at.
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 100; ++i) {
+    clients.push_back(std::make_unique<RawClient>(port()));
+    ASSERT_TRUE(clients.back()->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+  }
+  server->stop(std::chrono::seconds(20));
+  for (const auto& client : clients) EXPECT_EQ("hi", client->read_reply().body);
+}
+
 TEST_F(ServerTest, StoppingCancelsWhatOutlastsTheDrainTime) {
   std::promise<void> entered;
   router.add(Method::kGet, "/forever", [&](Exchange&) -> net::Task<void> {
