@@ -234,7 +234,7 @@ class FailSync(Fault):
         if self.world.fault_fired(self.node):
             wait_for(lambda: not self.node.alive(), 20, f"{self.node.name} ends after a failed sync")
         self.world.disk_fault(self.node, "")
-        self.world.start(self.node)
+        self.world.start_again(self.node)
 
 
 class FullDisk(Fault):
@@ -263,7 +263,7 @@ class NoSpace(Fault):
 
     def heal(self):
         self.world.disk_fault(self.node, "")
-        self.world.restart(self.node)
+        self.world.start_again(self.node)
 
 
 class Flip(Fault):
@@ -295,17 +295,17 @@ class Flip(Fault):
                 file.write(bytes([byte[0] ^ self.bit]))
 
     def heal(self):
-        ended = not self.node.alive()
-        if ended:
-            name = os.path.basename(self.path)
+        if not self.node.alive():
+            # 6: at start; 70: while it ran, when it came to the place.
+            name, code = os.path.basename(self.path), self.node.process.returncode
             tail = self.node.log_text()[-4000:]
-            if name not in tail:
-                self.world.fail(f"{self.node.name} ended without naming {name}, which has a flipped bit: {tail[-600:]}")
-            self.world.say(f"{self.node.name} refused to run, and named {name}")
+            if name not in tail or code not in (6, 70):
+                self.world.fail(f"{self.node.name} ended with {code}, wanted 6 or 70 and the name of {name}, which has a flipped bit: {tail[-600:]}")
+            self.world.say(f"{self.node.name} ended with {code}, and named {name}")
         self.world.kill([self.node])
         if os.path.exists(self.path):
             self._flip()
-        self.world.start(self.node)
+        self.world.start_again(self.node)
 
 
 class Clock(Fault):
