@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include "consensus/group/replica.h"
+#include "consensus/group/mutants.h"
 #include "src/base/assert.h"
 #include "src/base/codec.h"
 #include "storage/kv/keys.h"
@@ -27,7 +28,7 @@ std::string about_key(ShardId shard, char what) {
 /// `record` is what the value says; `what`, shard and index are what its place says.
 std::uint64_t checksum(char what, ShardId shard, std::uint64_t index, std::string_view record) {
   Writer place;
-  place.u8(static_cast<std::uint8_t>(what)).u16(shard.value()).u64(index);
+  place.u8(static_cast<std::uint8_t>(what)).u16(shard.value()).u64(mutant(Mutant::kEntryUnbound) ? 0 : index);
   const std::uint64_t seed = XXH3_64bits(place.str().data(), place.size());
   return XXH3_64bits_withSeed(record.data(), record.size(), seed);
 }
@@ -42,7 +43,7 @@ Result<std::string_view> unseal(char what, ShardId shard, std::uint64_t index, s
   Reader in(bytes);
   const std::uint64_t expected = in.u64();
   const std::string_view record = in.rest();
-  if (!in.ok() || checksum(what, shard, index, record) != expected)
+  if (!in.ok() || (checksum(what, shard, index, record) != expected && !mutant(Mutant::kEntryUnchecked)))
     return fail(Code::kCorrupt, "shard {}: record '{}' at index {} fails its checksum", shard.value(), what, index);
   return record;
 }
@@ -94,7 +95,7 @@ Result<raft::Entry> decode_entry(ShardId shard, raft::Index index, std::string_v
 
 std::string encode_hard_state(ShardId shard, const raft::HardState& state) {
   Writer out;
-  out.u8(kVersion).u64(raw(state.term)).u64(state.vote ? raw(*state.vote) : 0);
+  out.u8(kVersion).u64(raw(state.term)).u64(state.vote && !mutant(Mutant::kVoteNotStored) ? raw(*state.vote) : 0);
   return seal('h', shard, 0, out.str());
 }
 
@@ -132,7 +133,9 @@ Result<raft::SnapMeta> decode_snap_meta(ShardId shard, std::string_view bytes) {
 void add_write(ShardId shard, const std::optional<raft::HardState>& hard_state, std::optional<raft::Index> truncate_from,
                const std::vector<raft::Entry>& append, kv::Batch& batch) {
   if (hard_state) batch.put(Family::kRaft, hard_state_key(shard), encode_hard_state(shard, *hard_state));
-  if (truncate_from) batch.erase_range(Family::kRaft, entry_key(shard, *truncate_from), entries_end(shard));
+  if (truncate_from)
+    batch.erase_range(Family::kRaft, entry_key(shard, *truncate_from),
+                      mutant(Mutant::kTruncateOne) ? entry_key(shard, *truncate_from + 1) : entries_end(shard));
   for (const raft::Entry& entry : append) batch.put(Family::kRaft, entry_key(shard, entry.index), encode_entry(shard, entry));
 }
 
@@ -143,7 +146,7 @@ void add_compaction(ShardId shard, raft::Index first, const raft::SnapMeta& meta
 
 kv::Batch install_rows(ShardId shard, const raft::SnapMeta& meta) {
   kv::Batch batch;
-  batch.erase_range(Family::kRaft, entry_key(shard, raft::Index{0}), entries_end(shard));
+  if (!mutant(Mutant::kInstallKeepsLog)) batch.erase_range(Family::kRaft, entry_key(shard, raft::Index{0}), entries_end(shard));
   batch.erase_range(Family::kRaft, fence_key(shard), fence_key(shard) + '\0');  // the rows are another's now
   batch.put(Family::kRaft, snap_meta_key(shard), encode_snap_meta(shard, meta));
   return batch;
@@ -169,7 +172,7 @@ Result<std::string> load_fence(const kv::View& view, ShardId shard) {
 
 std::string encode_applied(const AppliedState& state) {
   Writer out;
-  out.u8(kAppliedVersion).u64(raw(state.index)).u64(raw(state.term)).i64(state.now.count());
+  out.u8(kAppliedVersion).u64(raw(state.index)).u64(raw(state.term)).i64((mutant(Mutant::kTimeNotStored) ? 0 : state.now.count()));
   out.u64(state.digest.high).u64(state.digest.low);
   return std::move(out).take();
 }

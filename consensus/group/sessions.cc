@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "consensus/group/mutants.h"
 #include "src/base/codec.h"
 #include "storage/kv/keys.h"
 
@@ -77,13 +78,15 @@ Sessions::Check Sessions::check(const ApplyContext& context, const Envelope& env
   if (envelope.kind == Envelope::Kind::kOpenSession) return open(context, stamp, shard, rows);
 
   const auto found = shard.find(stamp.incarnation);
-  if (found == shard.end() || found->second.id != stamp.session || found->second.boot_epoch != stamp.boot_epoch)
+  if (found == shard.end() || found->second.id != stamp.session || found->second.boot_epoch != stamp.boot_epoch) {
+    if (mutant(Mutant::kSessionUnknownExecutes)) return {.answer = {}, .fresh = true};
     return {.answer = {.verdict = Verdict::kNoSession, .result = {}}};
+  }
   Session& session = found->second;
   if (stamp.low > session.low && stamp.low <= stamp.sequence) {
     session.low = stamp.low;
     auto result = session.results.begin();
-    while (result != session.results.end() && result->first < session.low) {
+    while (result != session.results.end() && result->first < session.low + (mutant(Mutant::kSessionForgetsLow) ? 1 : 0)) {
       rows.erase(Family::kSession, result_key(context.shard, stamp.incarnation, result->first));
       result = session.results.erase(result);
     }
@@ -91,7 +94,7 @@ Sessions::Check Sessions::check(const ApplyContext& context, const Envelope& env
   }
   if (stamp.sequence < session.low) return {.answer = {.verdict = Verdict::kForgotten, .result = {}}};
   if (stamp.sequence - session.low >= kSessionWindow) return {.answer = {.verdict = Verdict::kOutOfWindow, .result = {}}};
-  if (const auto result = session.results.find(stamp.sequence); result != session.results.end())
+  if (const auto result = session.results.find(stamp.sequence); result != session.results.end() && !mutant(Mutant::kSessionExecutesTwice))
     return {.answer = {.verdict = Verdict::kApplied, .result = result->second}};
   return {.answer = {}, .fresh = true};
 }
@@ -99,7 +102,7 @@ Sessions::Check Sessions::check(const ApplyContext& context, const Envelope& env
 void Sessions::executed(const ApplyContext& context, const Stamp& stamp, const std::string& result, kv::Overlay& rows) {
   Session& session = shards_[context.shard][stamp.incarnation];
   session.results.insert_or_assign(stamp.sequence, result);
-  rows.put(Family::kSession, result_key(context.shard, stamp.incarnation, stamp.sequence), result);
+  if (!mutant(Mutant::kSessionNotStored)) rows.put(Family::kSession, result_key(context.shard, stamp.incarnation, stamp.sequence), result);
   // To the minute is enough for a life of a day, and keeps the row from being written by every entry.
   if (context.now - session.used >= std::chrono::minutes(1)) {
     session.used = context.now;
@@ -115,7 +118,7 @@ Sessions::Check Sessions::open(const ApplyContext& context, const Stamp& stamp, 
   };
   evict(context, shard, rows);
   if (const auto found = shard.find(stamp.incarnation); found != shard.end()) {
-    if (found->second.boot_epoch > stamp.boot_epoch) return {.answer = {.verdict = Verdict::kNoSession, .result = {}}};
+    if (found->second.boot_epoch > stamp.boot_epoch && !mutant(Mutant::kSessionOlderBoot)) return {.answer = {.verdict = Verdict::kNoSession, .result = {}}};
     if (found->second.boot_epoch == stamp.boot_epoch) return answer(found->second.id);  // an opening sent twice
     drop(context.shard, shard, found, rows);
   }

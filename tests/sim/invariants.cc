@@ -10,8 +10,6 @@ namespace kraken::sim {
 
 using namespace raft;
 
-void violated(const char* invariant, std::string detail) { throw Violation(invariant, detail); }
-
 void Chain::rebuild(Index base, uint64_t base_hash, const std::vector<Entry>& entries) {
   base_ = base;
   hashes_.assign(1, base_hash);

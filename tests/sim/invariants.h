@@ -19,24 +19,14 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "consensus/raft/core.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/violation.h"
 
 namespace kraken::sim {
-
-struct Violation : std::runtime_error {
-  Violation(std::string invariant_name, const std::string& detail) : std::runtime_error(detail), invariant(std::move(invariant_name)) {}
-  std::string invariant;
-};
-
-inline void require(bool holds, const char* invariant, const char* detail) {
-  if (!holds) [[unlikely]] throw Violation(invariant, detail);
-}
-[[noreturn]] void violated(const char* invariant, std::string detail);
 
 /// The history before each index of one log, as a chain of hashes: the checker's own copy of what a node's log is.
 class Chain {

@@ -11,16 +11,11 @@
 #include <string>
 
 #include "consensus/raft/types.h"
+#include "tests/sim/violation.h"
 
 namespace kraken::sim {
 
 inline constexpr size_t kKeys = 4;
-
-inline uint64_t mix(uint64_t h, uint64_t v) {
-  h ^= v + 0x9e3779b97f4a7c15 + (h << 6) + (h >> 2);
-  h *= 0xff51afd7ed558ccd;
-  return h ^ (h >> 32);
-}
 
 /// What an entry is, apart from its place.
 inline uint64_t hash_of(const raft::Entry& e) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "src/metadata/state/applier.h"
+#include "src/metadata/state/mutants.h"
 
 namespace kraken::metadata::state {
 namespace {
@@ -107,7 +108,7 @@ void Applier::on(const Commit& command) {
   row->state = BlobState::kLive;
   const std::string metainfo_key = keys::metainfo(at_.shard, command.digest);
   const MetainfoRow ours = MetainfoRow::of(command.metainfo);
-  if (const auto there = read<MetainfoRow>(Family::kMetainfo, metainfo_key)) {
+  if (const auto there = read<MetainfoRow>(Family::kMetainfo, metainfo_key); there && !mutant(Mutant::kMetainfoOverwritten)) {
     out_.metainfo_differs = *there != ours;
     row->size = there->length;
   } else {

@@ -5,6 +5,7 @@
 
 #include "src/core/manifest.h"
 #include "src/metadata/state/applier.h"
+#include "src/metadata/state/mutants.h"
 
 namespace kraken::metadata::state {
 namespace {
@@ -27,9 +28,9 @@ bool Applier::meets(const Expectation& expect, const std::optional<TagRow>& row)
     case Expectation::Kind::kAny:
       return true;
     case Expectation::Kind::kAbsent:
-      return !row;
+      return !row || mutant(Mutant::kCasIgnoresAbsence);
     case Expectation::Kind::kRevision:
-      return row && row->revision == expect.revision;
+      return row && (row->revision == expect.revision || mutant(Mutant::kCasIgnoresRevision));
     case Expectation::Kind::kDigest:
       return row && row->digest == expect.digest;
   }
@@ -80,7 +81,7 @@ std::optional<TagRow> Applier::remove_tag(const Repository& repository, const Ta
   rows_.erase(Family::kTag, keys::tag_by_manifest(at_.shard, repository, row.digest, tag));
   const std::string key = keys::tag(at_.shard, repository, tag);
   if (!tombstone) {
-    rows_.erase(Family::kTag, key);
+    if (!mutant(Mutant::kDeleteKeepsTag)) rows_.erase(Family::kTag, key);
     return std::nullopt;
   }
   TagRow left = row;
@@ -115,7 +116,10 @@ void Applier::on(const PutManifest& command) {
   if (rules_.put_refuses_old_push && push_is_old(command.push, at_.now)) return refuse(Refusal::kPushTooOld);
   if (!command.tags.empty()) {
     out_.tag = live_tag(command.repository, command.tags.front());
-    if (!meets(command.expect, out_.tag)) return refuse(Refusal::kRevision);
+    if (!meets(command.expect, out_.tag)) {
+      if (mutant(Mutant::kRefusedWrites)) write_tag(command.repository, command.tags.front(), command.manifest, {});
+      return refuse(Refusal::kRevision);
+    }
   }
 
   put_manifest(command);

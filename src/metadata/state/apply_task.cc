@@ -2,6 +2,7 @@
 
 #include "src/core/manifest.h"
 #include "src/metadata/state/applier.h"
+#include "src/metadata/state/mutants.h"
 
 namespace kraken::metadata::state {
 namespace {
@@ -40,7 +41,7 @@ std::optional<TaskRow> Applier::task_at(const TaskKey& key, std::uint64_t revisi
   out_.task_key = key;
   out_.task = row;
   out_.task->digests.clear();  // an outcome stays small
-  if (row->revision == revision) return row;
+  if (row->revision == revision || mutant(Mutant::kTaskIgnoresRevision)) return row;
   refuse(Refusal::kTaskRevision);
   return std::nullopt;
 }
@@ -64,7 +65,7 @@ void Applier::on(const ClaimTask& command) {
   if (command.claimant.empty() || command.claimant.size() > 255) return malformed("no claimant");
   auto row = task_at(command.task, command.revision);
   if (!row) return;
-  if (row->claim && row->claim->claimant != command.claimant && row->claim->until > at_.now)
+  if (row->claim && row->claim->claimant != command.claimant && row->claim->until > at_.now && !mutant(Mutant::kClaimIgnoresClaim))
     return refuse(Refusal::kTaskClaimed);
   row->claim = Claim{command.claimant, at_.now + command.lasts};
   row->revision = at_.index;

@@ -1,6 +1,7 @@
 #include "src/metadata/state/machine.h"
 
 #include "src/metadata/state/applier.h"
+#include "src/metadata/state/mutants.h"
 
 namespace kraken::metadata::state {
 namespace {
@@ -34,7 +35,11 @@ std::string Machine::apply(const ApplyContext& context, std::string_view bytes, 
     return encode(refused);
   }
   Applier applier(context, rows, rules_);
-  const Outcome outcome = applier.run(*command, bytes.size());
+  Outcome outcome = applier.run(*command, bytes.size());
+  if (mutant(Mutant::kNotDeterministic)) {
+    static std::uint64_t applied_here = 0;
+    if (++applied_here % 50 == 0) outcome.now += std::chrono::nanoseconds(1);
+  }
   if (observer_ != nullptr && (!applier.peers().empty() || applier.tasks_due())) {
     News& news = news_[context.shard];
     news.now = context.now;

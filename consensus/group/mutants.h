@@ -1,0 +1,34 @@
+// Deliberate bugs of this folder, to prove that the simulator's invariants notice them (tests/sim): as consensus/raft/mutants.h.
+// They exist only in the second build, `kraken_consensus_group_mutants`; in the product mutant() is the constant false.
+#pragma once
+
+#include <cstdint>
+
+namespace kraken::group {
+
+enum class Mutant : std::uint8_t {
+  kNone,
+  kSessionExecutesTwice,    // a stamp that has a result is executed again
+  kSessionUnknownExecutes,  // a stamp of a session that is not there is executed
+  kSessionOlderBoot,        // an older boot of a node takes the newer one's session over
+  kSessionForgetsLow,       // results are dropped one too early
+  kSessionNotStored,        // results are kept in memory alone
+  kAppliedNotInBatch,       // the applied index does not always travel with the rows
+  kTimeNotStored,           // replicated time begins anew after a restart
+  kEntryUnbound,            // an entry's checksum says nothing about its place
+  kEntryUnchecked,          // an entry's checksum is not looked at
+  kFrameUnchecked,          // nor a frame's
+  kTruncateOne,             // a truncation takes one entry away and leaves those behind it
+  kVoteNotStored,           // the hard state on disk has the term and not the vote
+  kInstallKeepsLog,         // an installed snapshot leaves the old log in place
+  kCount,
+};
+
+#ifdef KR_GROUP_MUTANTS
+inline Mutant active_mutant = Mutant::kNone;
+inline bool mutant(Mutant m) { return active_mutant == m; }
+#else
+constexpr bool mutant(Mutant) { return false; }
+#endif
+
+}  // namespace kraken::group

@@ -1,0 +1,578 @@
+#include "tests/sim/whole/cluster.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "consensus/raft/quorum.h"
+#include "tests/sim/whole/mutants.h"
+
+namespace kraken::sim::whole {
+
+using namespace raft;
+using raft::raw;
+
+namespace {
+
+Options options_of(uint64_t seed, const Reduction& reduction) {
+  Random r(seed);
+  return Options::draw(r, reduction);
+}
+
+std::string words(const Options& o) {
+  std::string faults;
+  for (size_t f = 0; f < o.weight.size(); f++)
+    if (o.weight[f] != 0) faults += fmt::format(" {}:{}", kFaultNames[f], o.weight[f]);
+  return fmt::format(
+      "nodes {} data shards {} membership {} {} delay_max {} us loss {} repeat {} corrupt {} slow {} sync_max {} us apply_max {} us compact every {} keep {} "
+      "append {} B inflight {} tail {} B inbox {} clients {} patience {} ms faults every {} ms:{}",
+      o.nodes, o.shards, o.membership, o.link.connections ? "connections" : "datagrams", o.link.delay_max.count() / 1000, o.link.loss, o.link.repeat, o.link.corrupt,
+      o.link.slow, o.sync_max.count() / 1000, o.apply_max.count() / 1000, o.compact_every, o.compact_keep, o.raft.max_append_bytes, o.raft.max_inflight_msgs,
+      o.raft.max_tail_bytes, o.inbox_max, o.clients, o.client_patience.count() / 1'000'000, o.fault_gap.count() / 1'000'000, faults);
+}
+
+}  // namespace
+
+Cluster::Cluster(uint64_t seed, const Reduction& reduction, bool verbose)
+    : loop_(make_virtual_loop()), world_(options_of(seed, reduction), seed ^ 0xabcdef), handlers_(world_, loop_), reduction_(reduction), lost_(world_.options.nodes),
+      images_(world_.options.nodes), favourite_(world_.options.clients) {
+  world_.verbose = verbose;
+  if (verbose) fmt::print("{}\n", words(world_.options));
+  const auto deliver = [this](size_t to, const Packet& p) { world_.nodes[to]->deliver(p); };
+  const auto broken = [this](size_t from, size_t to) {
+    if (from >= world_.nodes.size() || to >= world_.nodes.size()) return;
+    world_.nodes[from]->connection_broken(to);
+    world_.nodes[to]->connection_broken(from);
+  };
+  world_.links = std::make_unique<Links>(world_.events, world_.net_random, world_.options.nodes, deliver, broken);
+  world_.links->quality = world_.options.link;
+  world_.history = std::make_unique<History>(world_.events, world_.groups());
+  world_.oracle = std::make_unique<Oracle>(world_.options.nodes, world_.shards, world_.directory, *world_.history);
+  form();
+}
+
+/// As formation does: voters of each shard are known from the start, best first, and spread.
+void Cluster::form() {
+  const size_t n = world_.options.nodes;
+  std::vector<Incarnation> incarnations;
+  for (size_t i = 0; i < n; i++) {
+    world_.nodes.push_back(std::make_unique<Node>(world_, i));
+    incarnations.push_back(world_.new_incarnation());
+  }
+  std::vector<std::vector<std::pair<ShardId, ReplicaId>>> born(n);
+  for (size_t g = 0; g < world_.groups(); g++) {
+    const ShardId shard{static_cast<uint16_t>(g)};
+    const size_t voters = g == 0 ? n : std::min<size_t>(n, world_.options.membership || n == 4 ? 3 : n);
+    for (size_t k = 0; k < voters; k++) {
+      const size_t node = (g + k) % n;
+      world_.target[g].push_back(node);
+      const ReplicaId id = world_.directory.add(shard, node, incarnations[node]);
+      world_.first_conf[g].voters.push_back(id);
+      born[node].emplace_back(shard, id);
+    }
+  }
+  for (size_t i = 0; i < n; i++) world_.nodes[i]->format(incarnations[i], born[i]);
+}
+
+RunResult Cluster::run() {
+  for (auto& n : world_.nodes) n->start();
+  for (size_t c = 0; c < world_.options.clients; c++) world_.events.after(world_.delay(ms(300)), [this, c] { client(c); });
+  world_.events.after(world_.delay(world_.options.fault_gap * 2), [this] { fault(); });
+  events_ += world_.events.run_until(world_.options.faults_until);
+  calm();
+  must_converge();
+  RunResult r;
+  r.trace = world_.trace;
+  r.steps = world_.steps;
+  r.events = events_;
+  r.elections = world_.oracle->elections();
+  r.commits = world_.oracle->commits();
+  r.writes = world_.history->writes();
+  r.reads = world_.history->reads();
+  r.snapshots = world_.snapshots;
+  r.faults = faults_;
+  r.unknown = world_.history->unknown();
+  r.searched = world_.history->searched();
+  r.compared = world_.oracle->compared();
+  r.altered = world_.corrupt_rejected;
+  r.ended = world_.events.now();
+  return r;
+}
+
+// ---- clients ----
+
+void Cluster::client(size_t which) {
+  if (world_.calm) return;
+  Random& r = world_.work_random;
+  using What = Handlers::What;
+  static constexpr What kMix[] = {What::kPutTag, What::kPutTag, What::kPutTag, What::kPutTag, What::kGetTag, What::kGetTag, What::kGetTag, What::kGetTag,
+                                  What::kSwapTag, What::kSwapTag, What::kSwapTag, What::kDeleteTag, What::kPushManifest, What::kRaceMetainfo, What::kAddTask,
+                                  What::kAddTask, What::kWorkTask, What::kWorkTask, What::kAnnounce, What::kListTags};
+  Handlers::Request request{.what = kMix[r.below(std::size(kMix))],
+                            .client = which,
+                            .node = r.chance(0.8) ? favourite_[which] : r.below(world_.nodes.size()),
+                            .repository = fmt::format("r{}", r.below(world_.options.repositories)),
+                            .tag = fmt::format("t{}", r.below(world_.options.tags)),
+                            .number = r.next() >> 20,
+                            .patience = world_.options.client_patience};
+  const Time gap = Time{static_cast<int64_t>(r.below(static_cast<uint64_t>(world_.options.client_gap.count()) * 2))};
+  handlers_.start(std::move(request), [this, which, gap](bool ok) {
+    if (!ok) favourite_[which] = (favourite_[which] + 1) % world_.nodes.size();  // tries elsewhere
+    world_.events.after(gap + us(100), [this, which] { client(which); });
+  });
+}
+
+// ---- faults ----
+
+Node* Cluster::leader(ShardId shard) {
+  Node* best = nullptr;
+  for (auto& n : world_.nodes) {
+    const Core* core = n->core(shard);
+    if (core != nullptr && core->view().is_leader && (best == nullptr || core->view().term > best->core(shard)->view().term)) best = n.get();
+  }
+  return best;
+}
+
+Node& Cluster::any() { return *world_.nodes[world_.fault_random.below(world_.nodes.size())]; }
+
+void Cluster::fault() {
+  if (world_.calm || faults_ >= reduction_.faults_max) return;
+  Random& r = world_.fault_random;
+  uint64_t sum = 0;
+  for (uint32_t w : world_.options.weight) sum += w;
+  if (sum == 0) return;
+  uint64_t pick = r.below(sum);
+  size_t kind = 0;
+  while (pick >= world_.options.weight[kind]) pick -= world_.options.weight[kind++];
+  faults_++;
+  inject(static_cast<Fault>(kind));
+  world_.events.after(Time{static_cast<int64_t>(r.below(static_cast<uint64_t>(world_.options.fault_gap.count()) * 2))}, [this] { fault(); });
+}
+
+void Cluster::inject(Fault f) {
+  Random& r = world_.fault_random;
+  const Time now = world_.events.now();
+  const auto within = [&](Time max) { return Time{static_cast<int64_t>(r.below(static_cast<uint64_t>(max.count()) + 1))}; };
+  if (world_.verbose) fmt::print("{:>9} us fault {}: {}\n", now.count() / 1000, faults_, kFaultNames[static_cast<size_t>(f)]);
+  switch (f) {
+    case Fault::kPartition:
+      if (r.chance(0.35)) world_.links->heal();
+      else partition();
+      break;
+    case Fault::kClog: {
+      const size_t a = r.below(world_.nodes.size()), b = r.below(world_.nodes.size());
+      if (a != b) world_.links->clog(a, b, now + within(ms(2'000)));
+      break;
+    }
+    case Fault::kDropKind:
+      world_.dropped_kind = r.below(std::variant_size_v<Message>);
+      world_.events.after(within(ms(1'500)), [this] { world_.dropped_kind.reset(); });
+      break;
+    case Fault::kCrash:
+      crash_some();
+      break;
+    case Fault::kFreeze:
+      if (r.chance(0.15)) {
+        for (auto& n : world_.nodes) n->freeze(now + within(ms(1'500)));
+      } else {
+        Node* who = leader(any_shard());
+        if (who == nullptr || r.chance(0.4)) who = &any();
+        who->freeze(now + within(ms(2'000)));
+      }
+      break;
+    case Fault::kJump:
+      any().jump(within(ms(r.chance(0.2) ? 3'600'000 : 2'000)));
+      break;
+    case Fault::kSlowDisk:
+      any().stall_disk(now + within(ms(1'000)));
+      break;
+    case Fault::kSyncFails: {
+      Node& n = any();
+      if (n.up()) n.fail_next_sync([this, i = n.number()] { crashed(i); });
+      break;
+    }
+    case Fault::kDiskFull: {
+      Node& n = any();
+      n.fill_disk(true);
+      world_.events.after(within(ms(2'000)), [&n] { n.fill_disk(false); });
+      break;
+    }
+    case Fault::kRot:
+      rot(any().number());
+      break;
+    case Fault::kWipe: {
+      const size_t n = any().number();
+      if (!expendable(n)) break;
+      lose(n);
+      wipe(n);
+      break;
+    }
+    case Fault::kRestore:
+      restore_old(any().number());
+      break;
+    case Fault::kSlowApply:
+      any().slow_apply(now + within(ms(2'000)));
+      break;
+    case Fault::kTransfer: {
+      const ShardId shard = any_shard();
+      Node* l = leader(shard);
+      if (l == nullptr) break;
+      const auto peers = l->core(shard)->peers();
+      if (!peers.empty()) l->transfer(shard, peers[r.below(peers.size())].id);
+      break;
+    }
+    case Fault::kMembership:
+      move_shards();
+      break;
+    case Fault::kCount:
+      break;
+  }
+}
+
+void Cluster::partition() {
+  Random& r = world_.fault_random;
+  const size_t n = world_.nodes.size();
+  if (n == 1) return;
+  Node* l = leader(any_shard());
+  const size_t victim = l != nullptr && r.chance(0.6) ? l->number() : r.below(n);
+  std::vector<bool> left(n), right(n);
+  switch (r.below(6)) {
+    case 0:  // isolate one
+      for (size_t i = 0; i < n; i++) (i == victim ? left : right)[i] = true;
+      world_.links->split(left, right);
+      break;
+    case 1:  // halves
+      for (size_t i = 0; i < n; i++) (r.chance(0.5) ? left : right)[i] = true;
+      world_.links->split(left, right);
+      break;
+    case 2: {  // a bridge: two halves that only one node hears
+      for (size_t i = 0; i < n; i++) (r.chance(0.5) ? left : right)[i] = true;
+      const size_t bridge = r.below(n);
+      left[bridge] = right[bridge] = true;
+      world_.links->split(left, right);
+      break;
+    }
+    case 3:  // one that speaks and does not hear
+      for (size_t i = 0; i < n; i++) world_.links->set_cut(i, victim, i != victim);
+      break;
+    case 4:  // one that hears and is not heard
+      for (size_t i = 0; i < n; i++) world_.links->set_cut(victim, i, i != victim);
+      break;
+    case 5:  // a ring of majorities: each hears its neighbours alone
+      for (size_t a = 0; a < n; a++)
+        for (size_t b = 0; b < n; b++) {
+          const size_t apart = a > b ? a - b : b - a;
+          world_.links->set_cut(a, b, apart > std::max<size_t>(1, n / 4) && n - apart > std::max<size_t>(1, n / 4));
+        }
+      break;
+  }
+  // The connections may break with it, and then both ends take the other for dead.
+  if (r.chance(0.5))
+    for (size_t a = 0; a < n; a++)
+      for (size_t b = 0; b < n; b++)
+        if (world_.links->cut(a, b)) world_.nodes[b]->peer_down(a);
+}
+
+void Cluster::crash_some() {
+  Random& r = world_.fault_random;
+  const bool all = r.chance(0.12);
+  const bool now = all || r.chance(0.25);
+  Node* l = leader(any_shard());
+  const size_t one = l != nullptr && r.chance(0.3) ? l->number() : r.below(world_.nodes.size());
+  for (size_t i = 0; i < world_.nodes.size(); i++) {
+    Node& n = *world_.nodes[i];
+    if (!(all || i == one) || !n.up()) continue;
+    if (now) {
+      n.crash();
+      crashed(i);
+    } else {
+      n.crash_at(static_cast<Point>(r.between(1, static_cast<uint64_t>(Point::kCount) - 1)), [this, i] { crashed(i); });
+    }
+  }
+}
+
+void Cluster::crashed(size_t node) {
+  Random& r = world_.fault_random;
+  if (r.chance(0.7))
+    for (auto& other : world_.nodes)
+      if (other->up()) other->peer_down(node);
+  restart_later(node, ms(r.chance(0.5) ? 200 : 2'000));
+}
+
+void Cluster::restart_later(size_t node, Time max) {
+  world_.events.after(world_.delay(max), [this, node] {
+    Node& n = *world_.nodes[node];
+    if (dead_ == node || n.status() != Node::Status::kDown) return;
+    n.start();
+    if (n.status() != Node::Status::kRefusesToStart) return;
+    // The operator moves the folder aside and lets the node join again.
+    lose(node);
+    world_.events.after(ms(200), [this, node] { wipe(node); });
+  });
+}
+
+/// Whether the cluster keeps its promises without this node's disk: every shard has a leader that has said so lately, one
+/// settled configuration, and in it a majority of disks besides this one on which nothing is wrong. Never the same record on a quorum.
+bool Cluster::expendable(size_t node) {
+  for (const bool lost : lost_)
+    if (lost) return false;
+  for (size_t g = 0; g < world_.groups(); g++) {
+    const ShardId shard{static_cast<uint16_t>(g)};
+    const Node* l = leader(shard);
+    if (l == nullptr) return false;
+    const Core& core = *l->core(shard);
+    const auto v = core.view();
+    if (!v.serving || core.conf().joint() || !(core.conf_at(v.commit) == core.conf())) return false;
+    bool votes = false;
+    for (const ReplicaId id : core.conf().voters) {
+      const Directory::Replica* replica = world_.directory.find(shard, id);
+      if (replica->gone) return false;
+      votes = votes || replica->node == node;
+    }
+    if (votes && core.conf().voters.size() < 3) return false;
+    // Another node might still lead, or be about to, under a configuration of its own.
+    for (const auto& other : world_.nodes) {
+      const Core* theirs = other->core(shard);
+      if (theirs != nullptr && theirs->view().is_leader && other.get() != l) return false;
+    }
+  }
+  return true;
+}
+
+void Cluster::lose(size_t node) {
+  if (lost_[node]) return;
+  lost_[node] = true;
+  Node& n = *world_.nodes[node];
+  if (n.up()) n.crash();
+}
+
+/// An empty disk: a new incarnation, no replicas; the leaders find out and put new ones there.
+void Cluster::wipe(size_t node) {
+  Node& n = *world_.nodes[node];
+  if (n.up()) n.crash();
+  const Incarnation old = n.incarnation();
+  if (mutant(DriverMutant::kWipedKeepsId)) {
+    std::vector<std::pair<ShardId, ReplicaId>> replicas;
+    for (size_t g = 0; g < world_.groups(); g++) {
+      const ShardId shard{static_cast<uint16_t>(g)};
+      for (const auto& [id, replica] : world_.directory.of(shard))
+        if (replica.node == node && !replica.gone) replicas.emplace_back(shard, id);
+    }
+    world_.oracle->disk_changed(node);
+    n.format(old, replicas, n.boot_epoch());
+  } else {
+    for (size_t g = 0; g < world_.groups(); g++)
+      for (auto& [id, replica] : world_.directory.of(ShardId{static_cast<uint16_t>(g)}))
+        if (replica.node == node) replica.gone = true;
+    world_.oracle->disk_changed(node);
+    n.format(world_.new_incarnation(), {});
+  }
+  images_[node].reset();
+  lost_[node] = false;
+  world_.events.after(world_.delay(ms(500)), [this, node] {
+    if (dead_ != node && world_.nodes[node]->status() != Node::Status::kUp) world_.nodes[node]->start();
+  });
+}
+
+void Cluster::rot(size_t node) {
+  Node& n = *world_.nodes[node];
+  if (!n.up() || !expendable(node)) return;
+  n.crash();
+  if (n.damage(world_.fault_random)) lost_[node] = true;
+  restart_later(node, ms(300));
+}
+
+void Cluster::restore_old(size_t node) {
+  Node& n = *world_.nodes[node];
+  auto& image = images_[node];
+  if (!n.up()) return;
+  if (!image || image->incarnation != n.incarnation()) {
+    image = Image{n.image(), n.incarnation(), n.boot_epoch()};
+    return;
+  }
+  // Peers must have met a later start of the node than the image's next one would be: else nobody can know.
+  for (const auto& other : world_.nodes) {
+    if (other.get() == &n) continue;
+    const group::PeerMemory* memory = other->up() ? other->knows(node) : nullptr;
+    if (memory == nullptr || memory->incarnation != image->incarnation || memory->boot_epoch < image->boot_epoch + 1) return;
+  }
+  // Nor can a node know that was alone when the copy was made: it needs nobody's vote.
+  const RowsView rows(image->rows);
+  for (size_t g = 0; g < world_.groups(); g++) {
+    const auto log = group::load_log(rows, ShardId{static_cast<uint16_t>(g)});
+    if (!log) continue;
+    bool alone = log->boot.conf.voters.size() < 2;
+    for (const auto& conf : log->boot.confs) alone = alone || conf.conf.voters.size() < 2;
+    if (alone) return;
+  }
+  if (!expendable(node)) return;
+  lose(node);
+  world_.oracle->disk_changed(node);
+  n.restore(image->rows);
+  image.reset();
+  restart_later(node, ms(100));
+  world_.events.after(ms(1'500), [this, node] { wipe(node); });
+}
+
+void Cluster::move_shards() {
+  Random& r = world_.fault_random;
+  const size_t n = world_.nodes.size();
+  for (size_t g = 0; g < world_.groups(); g++) {
+    if (!r.chance(0.6)) continue;
+    std::vector<size_t> order;
+    for (size_t i = 0; i < n; i++) order.push_back(i);
+    for (size_t i = n - 1; i > 0; i--) std::swap(order[i], order[r.below(i + 1)]);
+    order.resize(r.chance(0.8) ? std::min<size_t>(3, n) : r.between(1, n));
+    world_.target[g] = order;
+  }
+}
+
+// ---- the calm ----
+
+void Cluster::calm() {
+  world_.calm = true;
+  world_.links->heal();
+  world_.links->quality = Link{.connections = world_.options.link.connections};
+  world_.dropped_kind.reset();
+  world_.options.sync_max = ms(2);
+  world_.options.sync_stall = 0;
+  world_.options.apply_max = ms(1);
+  world_.options.late_timer = us(100);
+  world_.options.inbox_max = 4'000;
+  Random& r = world_.fault_random;
+  const size_t candidate = r.below(world_.nodes.size());
+  if (world_.nodes.size() >= 3 && r.chance(0.3) && expendable(candidate)) {
+    // Targets without it, so that its shards can be moved away.
+    bool possible = true;
+    for (auto& target : world_.target) {
+      std::erase(target, candidate);
+      possible = possible && !target.empty();
+    }
+    if (!possible)
+      for (auto& target : world_.target) target.push_back(candidate);
+    else
+      dead_ = candidate;
+  }
+  if (world_.verbose) fmt::print("{:>9} us calm{}\n", world_.events.now().count() / 1000, dead_ ? fmt::format(", node {} stays dead", *dead_) : "");
+  for (size_t i = 0; i < world_.nodes.size(); i++) {
+    Node& n = *world_.nodes[i];
+    n.stall_disk(Time{});
+    n.slow_apply(Time{});
+    n.fill_disk(false);
+    n.disarm();
+    if (dead_ == i) {
+      n.crash();
+    } else if (n.status() == Node::Status::kDown) {
+      restart_later(i, ms(50));
+    }
+  }
+}
+
+void Cluster::print_replicas() {
+  const auto list = [](const std::vector<ReplicaId>& ids) {
+    std::string text;
+    for (const ReplicaId id : ids) text += fmt::format(" {}", raw(id));
+    return text;
+  };
+  for (size_t g = 0; g < world_.groups(); g++) {
+    const ShardId shard{static_cast<uint16_t>(g)};
+    std::string given;
+    for (const auto& [id, r] : world_.directory.of(shard)) given += fmt::format(" {}@{}{}", raw(id), r.node, r.gone ? "(gone)" : "");
+    std::string target;
+    for (const size_t n : world_.target[g]) target += fmt::format(" {}", n);
+    fmt::print("shard {} target{} replicas{}\n", g, target, given);
+    for (const auto& n : world_.nodes) {
+      const Core* core = n->core(shard);
+      if (core == nullptr) continue;
+      const auto v = core->view();
+      fmt::print("  node {} replica {} term {} role {} log [{}, {}] commit {} voters{} outgoing{} learners{}\n", n->number(), raw(core->self()), raw(v.term), static_cast<int>(v.role),
+                 raw(v.first), raw(v.last), raw(v.commit), list(core->conf().voters), list(core->conf().outgoing), list(core->conf().learners));
+    }
+  }
+}
+
+std::string Cluster::what_is_missing() {
+  for (size_t i = 0; i < world_.nodes.size(); i++)
+    if (dead_ != i && !world_.nodes[i]->up()) return fmt::format("node {} is not up", i);
+  if (handlers_.running() != 0) {
+    std::string text = fmt::format("{} requests have not ended", handlers_.running());
+    for (const auto& n : world_.nodes)
+      if (n->up() && !n->idle()) text += fmt::format("; node {}:{}", n->number(), n->describe_clients());
+    return text;
+  }
+  for (size_t g = 0; g < world_.groups(); g++) {
+    const ShardId shard{static_cast<uint16_t>(g)};
+    Node* l = leader(shard);
+    if (l == nullptr || !l->core(shard)->view().serving) return fmt::format("shard {} has no leader that serves", g);
+    const Core& core = *l->core(shard);
+    if (core.conf().joint()) return fmt::format("shard {} is in a joint configuration", g);
+    std::vector<size_t> have, want = world_.target[g];
+    for (const ReplicaId id : core.conf().voters) have.push_back(world_.directory.find(shard, id)->node);
+    std::sort(have.begin(), have.end());
+    std::sort(want.begin(), want.end());
+    if (have != want || !core.conf().learners.empty()) {
+      return fmt::format("shard {} has {} voters and {} learners and is not where it should be", g, have.size(), core.conf().learners.size());
+    }
+    const auto v = core.view();
+    for (const auto& n : world_.nodes) {
+      const Core* theirs = n->core(shard);
+      if (theirs == nullptr) continue;
+      if (!contains(core.conf().voters, theirs->self())) return fmt::format("node {} has a replica of shard {} that is in no configuration", n->number(), g);
+      if (theirs->view().commit != v.commit || n->applied(shard) != v.commit)
+        return fmt::format("node {} has applied {} of {} in shard {}", n->number(), raw(n->applied(shard)), raw(v.commit), g);
+    }
+    for (const size_t node : want)
+      if (world_.nodes[node]->core(shard) == nullptr) return fmt::format("node {} has no replica of shard {}", node, g);
+  }
+  return {};
+}
+
+void Cluster::must_converge() {
+  const Time until = world_.events.now() + world_.options.calm_for;
+  std::string missing = "?";
+  while (!missing.empty()) {
+    events_ += world_.events.run_until(world_.events.now() + ms(200));
+    missing = what_is_missing();
+    if (missing.empty() || world_.events.now() < until) continue;
+    if (world_.verbose) print_replicas();
+    violated("19 placement and liveness", "after everything was repaired " + missing);
+  }
+  // It works: a write and a read of each repository's shard at each node.
+  size_t asked = 0, answered = 0;
+  for (size_t i = 0; i < world_.nodes.size(); i++) {
+    if (dead_ == i) continue;
+    for (const auto what : {Handlers::What::kPutTag, Handlers::What::kGetTag}) {
+      asked++;
+      handlers_.start({.what = what, .client = 99, .node = i, .repository = fmt::format("r{}", i % world_.options.repositories), .tag = "t0", .number = 1, .patience = ms(3'000)},
+                      [&answered](bool ok) { answered += ok ? 1 : 0; });
+    }
+  }
+  // An asker without a replica may take the time to find out that it asks a dead node.
+  for (int i = 0; i < 16 && answered != asked; i++) events_ += world_.events.run_until(world_.events.now() + ms(200));
+  if (answered != asked) violated("19 placement and liveness", fmt::format("{} of {} requests are answered by a quiet cluster", answered, asked));
+  // And it rests: once what the faults left behind is over (a frozen process, a message on its way), nobody stands for election.
+  const auto terms = [this] {
+    std::vector<Term> all;
+    for (size_t g = 0; g < world_.groups(); g++) {
+      Node* l = leader(ShardId{static_cast<uint16_t>(g)});
+      all.push_back(l == nullptr ? Term{} : l->core(ShardId{static_cast<uint16_t>(g)})->view().term);
+    }
+    return all;
+  };
+  for (bool rested = false; !rested;) {
+    const auto before = terms();
+    events_ += world_.events.run_until(world_.events.now() + ms(1'000));
+    missing = what_is_missing();
+    rested = missing.empty() && terms() == before;
+    if (!rested && world_.events.now() >= until) violated("19 placement and liveness", "a quiet cluster does not stay so " + missing);
+  }
+  for (size_t g = 0; g < world_.groups(); g++) {
+    const ShardId shard{static_cast<uint16_t>(g)};
+    for (const auto& n : world_.nodes)
+      if (n->core(shard) != nullptr) world_.oracle->rows(n->number(), shard, n->applied(shard), n->store(), "at the end");
+  }
+  // What comes late from handlers whose clients went must have come by now: the patience of a request ends it.
+  world_.history->settle();
+}
+
+}  // namespace kraken::sim::whole
