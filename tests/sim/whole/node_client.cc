@@ -343,11 +343,12 @@ void Node::serve(size_t peer, Request request) {
       g->reads.push_back({peer, request.id});
       return;
     case Request::Kind::kQuery:
+    case Request::Kind::kQueryStale:
     case Request::Kind::kQueryLocal: {
       auto pending = std::make_shared<Pending>(Pending{.deadline = now_ + ms(request.patience_ms), .op = 0, .finish = {}});
       pending->finish = [](Result<std::string>) {};
       Question q{.pending = std::move(pending), .query = std::move(request.body), .read = metadata::Read::kLinearizable, .origin_peer = peer, .origin_id = request.id};
-      if (request.kind == Request::Kind::kQueryLocal) return run_query(request.shard, q);
+      if (request.kind != Request::Kind::kQuery) return run_query(request.shard, q);
       clients_[request.shard.value()].reads.push_back(std::move(q));
       return;
     }
