@@ -2,8 +2,8 @@
 
 #include <xxhash.h>
 
-#include "consensus/group/replica.h"
 #include "consensus/group/mutants.h"
+#include "consensus/group/replica.h"
 #include "src/base/assert.h"
 #include "src/base/codec.h"
 #include "storage/kv/keys.h"

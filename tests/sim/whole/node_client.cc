@@ -352,6 +352,8 @@ void Node::serve(size_t peer, Request request) {
       clients_[request.shard.value()].reads.push_back(std::move(q));
       return;
     }
+    default:  // of membership, whose part the simulator's own reconcile plays
+      return answer(peer, request.id, {.id = 0, .outcome = Reply::Outcome::kNotReplica});
   }
 }
 
