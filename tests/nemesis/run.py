@@ -14,6 +14,7 @@ import itertools
 import mmap
 import os
 import random
+import signal
 import struct
 import subprocess
 import sys
@@ -357,6 +358,7 @@ def main():
     parser.add_argument("--matrix", action="store_true")
     parser.add_argument("--hours", type=float, default=2)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # the clusters are taken down on the way out
     scenarios = [tuple(words.split("+")) for words in options.faults.split(",")]
     for name in itertools.chain.from_iterable(scenarios):
         if name not in KINDS:
