@@ -113,6 +113,8 @@ struct NodeConfig {
     Duration beat = 50ms;
     Duration election_min = 500ms;
     Duration election_max = 1s;
+    Duration adopt_after = 30s;
+    bool replace = false;
     std::uint64_t log_keep_bytes = 16 * kMiB;
     std::uint64_t log_max_bytes = 64 * kMiB;
     std::uint64_t log_max_node_bytes = 2 * kGiB;

@@ -302,6 +302,8 @@ std::vector<Option<NodeConfig>> make_node_options() {
   KR_OPTION(raft.beat, time(kMillisecond, 10 * kSecond, "Time between a leader's heartbeats."));
   KR_OPTION(raft.election_min, time(10 * kMillisecond, 60 * kSecond, "A follower that has heard no leader for at least this long calls an election.", "nodes are far apart, or machines stall for longer"));
   KR_OPTION(raft.election_max, time(10 * kMillisecond, 120 * kSecond, "... and at most this long; the time is drawn between the two."));
+  KR_OPTION(raft.adopt_after, time(100 * kMillisecond, 3600 * kSecond, "A new hashstate becomes the ring once all nodes that are up have had it for this long."));
+  KR_OPTION(raft.replace, boolean("This node's empty metadata folder takes the place of the one its label had, which is gone for good; refused while that one is heard. `kraken node --replace` sets it.", "never in a file"));
   KR_OPTION(raft.log_keep_bytes, bytes(64 * kKiB, kAny, "A shard's log, once compacted, keeps its last entries up to this size, so that a node that was away for a moment needs no snapshot.", "nodes are often away for long, and disks are large"));
   KR_OPTION(raft.log_max_bytes, bytes(64 * kKiB, kAny, "A shard's log grows up to this size for a node that does not answer; beyond it, that node is sent a snapshot when it is back."));
   KR_OPTION(raft.log_max_node_bytes, bytes(1 * kMiB, kAny, "The same for the logs of all shards of this node together.", "the disk of the metadata is small"));

@@ -24,6 +24,7 @@ struct Words {
   std::string secrets;
   std::string host;
   std::string label;
+  bool replace = false;
 };
 
 config::LoadOptions load_options(const Words& words, const std::string& host_key) {
@@ -31,6 +32,7 @@ config::LoadOptions load_options(const Words& words, const std::string& host_key
   options.file = words.file;
   if (!words.secrets.empty()) options.secrets = words.secrets;
   if (!words.host.empty()) options.overrides.emplace_back(host_key, "\"" + words.host + "\"");
+  if (words.replace) options.overrides.emplace_back("raft.replace", "true");
   if (!words.label.empty()) options.overrides.emplace_back("node.label", "\"" + words.label + "\"");
   return options;
 }
@@ -142,6 +144,7 @@ void add_node(CLI::App& app, Invocation& invocation) {
   CLI::App* command = add_daemon(app, invocation, "node", "Run one node of the cluster", words, run_node);
   command->add_option("--host", words->host, "Instead of node.host, so that one file serves several nodes");
   command->add_option("--label", words->label, "Instead of node.label");
+  command->add_flag("--replace", words->replace, "This empty metadata folder takes the place of the label's old one, which is gone for good");
   command->footer(
       "Examples:\n  kraken node --config /etc/kraken/node.yaml\n"
       "  kraken node --config config/examples/three-nodes-on-one-host/node.yaml --host 127.0.0.2\n\n"

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include "config/load.h"
 #include "consensus/group/recovery.h"
@@ -18,10 +19,14 @@
 #include "storage/kv/rocksdb/failed_exits.h"
 #include "storage/kv/rocksdb/open.h"
 #include "storage/kv/set_aside.h"
+#include "http/url.h"
+#include "tools/caller.h"
 #include "tools/command.h"
 
 namespace kraken::tools {
 namespace {
+
+constexpr std::uint16_t kAdminPort = 14002;
 
 struct Words {
   std::vector<std::string> data;
@@ -31,7 +36,10 @@ struct Words {
   bool offline = false;
   bool dry_run = false;
   bool yes_lose_data = false;
-  std::string what;  // of --offline
+  std::string what;  // recover, replace, adopt
+  std::string label;
+  std::string host = "127.0.0.1";
+  bool force = false;
 };
 
 Result<std::filesystem::path> only_folder(const Words& words) {
@@ -137,7 +145,55 @@ int recover(const Words& words) {
   return kExitOk;
 }
 
+Result<std::string> post(Caller& caller, const std::string& host, std::uint16_t port, std::string target) {
+  http::ClientRequest request;
+  request.method = http::Method::kPost;
+  request.host = host;
+  request.port = port;
+  request.target = std::move(target);
+  request.timeout = std::chrono::seconds(30);
+  KR_TRY(const Reply reply, caller.call(std::move(request)));
+  if (reply.status != 200) return std::unexpected(error_of(reply, "repair"));
+  return reply.body;
+}
+
+int replace(const Words& words) {
+  if (words.label.empty()) return report(Error{Code::kInvalidArgument, "name the node: kraken repair replace LABEL"}, "repair"), kExitUsage;
+  const auto target = parse_target(words.host, kAdminPort);
+  if (!target) return report(target.error());
+  Caller caller;
+  const auto done = post(caller, target->host, target->port, "/ring/replace?label=" + http::query_escape(words.label));
+  if (!done) return report(done.error(), "repair");
+  fmt::print("{}", *done);
+  return kExitOk;
+}
+
+/// On every node, since any of them may lead group 0.
+int adopt(const Words& words) {
+  if (!words.force) {
+    fmt::print("A new hashstate is adopted by itself; `kraken status` says what it waits for. With --force it is adopted although the ring before\n"
+               "is not settled, several nodes leave at once, or a shard has too few voters up: blobs and shards with too few copies may then be lost\n"
+               "with one more disk.\n");
+    return kExitUsage;
+  }
+  const auto target = parse_target(words.host, kAdminPort);
+  if (!target) return report(target.error());
+  Caller caller;
+  const auto text = caller.get(target->host, target->port, "/status");
+  if (!text) return report(text.error(), "repair");
+  const auto status = nlohmann::json::parse(*text, nullptr, false);
+  if (!status.is_object() || !status.contains("nodes")) return report(Error{Code::kProtocol, "what answers there is not a kraken node"});
+  for (const auto& node : status["nodes"]) {
+    if (!node.value("up", false)) continue;
+    const auto done = post(caller, node.value("host", ""), target->port, "/ring/adopt?force=true");
+    fmt::print("{}", done ? *done : done.error().detail + "\n");
+  }
+  return kExitOk;
+}
+
 int run(const Words& words) {
+  if (words.what == "replace") return replace(words);
+  if (words.what == "adopt") return adopt(words);
   const int jobs = (words.set_aside ? 1 : 0) + (words.start_again ? 1 : 0) + (words.offline ? 1 : 0);
   if (jobs != 1) {
     fmt::print(stderr, "kraken: repair: say one of --set-aside, --start-again, --offline; see `kraken repair --help`\n");
@@ -158,13 +214,17 @@ void add_repair(CLI::App& app, Invocation& invocation) {
   repair->add_flag("--set-aside", words->set_aside, "Rename a stopped node's damaged metadata folder, so that it starts empty and the others fill it");
   repair->add_flag("--start-again", words->start_again, "Let a node start again that its disk has ended three times in a row");
   repair->add_flag("--offline", words->offline, "Work on stopped nodes' folders");
-  repair->add_option("what", words->what, "With --offline: recover, go on with the survivors of a quorum that is lost for good");
+  repair->add_option("what", words->what, "replace LABEL: take the new, empty folder in place of the label's, which is gone. adopt: a new ring, without waiting. "
+                                          "With --offline: recover, go on with the survivors of a quorum that is lost for good");
+  repair->add_option("label", words->label, "Of replace");
+  repair->add_option("--host", words->host, "replace, adopt: any node that runs; host or host:port of its admin port")->capture_default_str();
+  repair->add_flag("--force", words->force, "adopt: although something speaks against it");
   repair->add_option("--data", words->data, "A stopped node's metadata folder (metadata.path); recover takes all that are left");
   repair->add_option("-c,--config", words->file, "recover: the nodes' YAML file, to ask the missing ones whether they are really gone");
   auto* yes = repair->add_flag("--yes-lose-data", words->yes_lose_data, "recover: write it; without this it only says what would be lost");
   repair->add_flag("--dry-run", words->dry_run, "recover: only say it, the default")->excludes(yes);
   repair->footer(
-      "Examples:\n  kraken repair --set-aside --data /var/lib/kraken/metadata\n"
+      "Examples:\n  kraken repair replace origin2 --host 10.0.0.1\n  kraken repair --set-aside --data /var/lib/kraken/metadata\n"
       "  kraken repair --start-again --data /var/lib/kraken/metadata\n"
       "  kraken repair --offline recover --config node.yaml --data /var/lib/kraken/metadata --data /mnt/of-node2/metadata\n\n"
       "Nothing is ever deleted. docs/operations.md, \"Disk full\", \"Disk damaged\" and \"Quorum lost\", says when to use which.");

@@ -1,6 +1,8 @@
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "tools/caller.h"
@@ -30,6 +32,35 @@ std::string roles_text(const json& node) {
   std::string out;
   for (const auto& role : node.value("roles", json::object()).items()) out += (out.empty() ? "" : ",") + role.key();
   return out;
+}
+
+/// The ring as the node that has heard of the latest one sees it, what a further one waits for, and the shards on the way.
+void print_ring(const json& status) {
+  json ring;
+  std::string waits_for;
+  for (const json& node : status["nodes"]) {
+    if (!node.contains("ring")) continue;
+    const json& one = node["ring"];
+    if (ring.is_null() || one.value("epoch", 0) > ring.value("epoch", 0)) ring = one;
+    if (!one.value("waits_for", "").empty()) waits_for = one["waits_for"];
+    const std::string standing = one.value("standing", "");
+    if (standing != "member") fmt::print("  {}: {}\n", node.value("label", ""), standing);
+  }
+  if (ring.is_null() || ring.value("epoch", 0) == 0) return;
+  const auto active = std::ranges::count_if(ring["nodes"], [](const json& node) { return node.value("state", "") == "active"; });
+  fmt::print("Ring:   epoch {}, {} nodes, {}\n", ring.value("epoch", 0), active,
+             ring.value("settled", false) ? "settled" : fmt::format("{} of {} shards are where it says", ring.value("satisfied", 0), ring.value("shards", 0)));
+  if (!waits_for.empty()) fmt::print("  another ring waits: {}\n", waits_for);
+  std::size_t moving = 0;
+  for (const json& shard : status["shards"]) {
+    if (!shard.contains("move")) continue;
+    if (++moving > kShardsShown) continue;
+    const json& move = shard["move"];
+    fmt::print("  shard {}: {}{}{}, {} %{}\n", shard.value("shard", 0), move.value("phase", ""), move.value("to", "").empty() ? "" : ", to " + move.value("to", ""),
+               move.value("from", "").empty() ? "" : ", from " + move.value("from", ""), move.value("percent", 0),
+               move.value("behind", 0) > 0 ? fmt::format(", {} entries behind", move.value("behind", 0)) : "");
+  }
+  if (moving > kShardsShown) fmt::print("  and {} shards more\n", moving - kShardsShown);
 }
 
 void print_table(const json& status) {
@@ -63,6 +94,7 @@ void print_table(const json& status) {
              lost == 0             ? ""
              : lost <= kShardsShown ? fmt::format("; without a leader: {}", shards["without_leader"].dump())
                                     : fmt::format("; {} without a leader", lost));
+  print_ring(status);
   for (const json& node : status["nodes"]) {
     if (node.value("up", false)) {
       fmt::print("Roles:  {}\n", roles_text(node));

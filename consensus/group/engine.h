@@ -442,6 +442,7 @@ class Engine {
   std::vector<Placement> targets_;                     // by shard; empty until there is a ring
   std::vector<Reported> reports_;                      // by slot
   std::map<std::string, Stranger, std::less<>> strangers_;
+  std::map<std::string, std::string, std::less<>> refused_;  // by label: what was logged last
   std::set<std::string, std::less<>> replace_wanted_;  // labels whose strangers ask to be taken
   std::string adoption_waits_for_;
   std::string adoption_sentence_;                      // last logged

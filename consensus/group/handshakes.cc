@@ -88,7 +88,10 @@ net::Task<Welcome> Engine::greet(Hello from) {
     if (!welcome.reason.empty() && from.replace && strangers_.contains(from.from)) replace_wanted_.insert(from.from);
   }
   if (!welcome.reason.empty()) {
-    log::warn("raft.refuse", "from={} reason=\"{}\"", from.from, welcome.reason);
+    // Whoever is refused knocks again every second.
+    if (std::exchange(refused_[from.from.substr(0, 255)], welcome.reason) != welcome.reason)
+      log::warn("raft.refuse", "from={} reason=\"{}\"", from.from, welcome.reason);
+    if (refused_.size() > kNodesMax) refused_.clear();
     co_return welcome;
   }
   if (!system_ && !from.cluster_id.empty()) must_join_ = true;

@@ -46,6 +46,7 @@ ShardView Engine::view_of(const Group& group) const {
 void Engine::move_replicas() {
   static metrics::Gauge& moving_shards = metrics::gauge("kr_raft_moving_shards", "Shards led here whose replicas are on the way to where the ring says");
   if (!system_ || targets_.empty() || now_ < next_moves_) return;
+  std::erase_if(questions_, [&](const auto& one) { return now_ - one.second.sent > kQuestionLife; });
   std::map<std::uint32_t, int> inbound;
   std::vector<std::pair<std::size_t, Group*>> led;  // by how many voters answer
   for (const auto& group : groups_) {
@@ -298,7 +299,6 @@ void Engine::serve_am_i_gone(Origin origin, const Request& request) {
 }
 
 bool Engine::question_answered(const Reply& reply) {
-  std::erase_if(questions_, [&](const auto& one) { return one.first != reply.id && now_ - one.second.sent > kQuestionLife; });
   const auto found = questions_.find(reply.id);
   if (found == questions_.end()) return false;
   const Question question = found->second;

@@ -20,7 +20,6 @@ namespace {
 using json = nlohmann::ordered_json;
 
 constexpr std::size_t kAnswerBytesMax = 8 << 20;
-constexpr std::size_t kVotersMax = 3;
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -36,10 +35,28 @@ json disk(const std::string& path) {
   return out;
 }
 
+std::string_view state_name(group::NodeState state) {
+  return state == group::NodeState::kActive ? "active" : state == group::NodeState::kLeaving ? "leaving" : "dead";
+}
+
+json ring_status(const group::MembershipStatus& ring) {
+  json nodes = json::array();
+  for (const group::RingNode& node : ring.nodes)
+    nodes.push_back({{"label", node.label}, {"host", node.host}, {"port", node.port}, {"weight", node.weight}, {"state", state_name(node.state)},
+                     {"member", node.member}, {"incarnation", node.incarnation.hex()}});
+  json out{{"cluster", ring.cluster}, {"epoch", ring.epoch}, {"settled", ring.settled}, {"satisfied", ring.satisfied}, {"shards", ring.shards},
+           {"standing", ring.standing}, {"replicas", ring.replicas}, {"nodes", std::move(nodes)}};
+  if (!ring.waits_for.empty()) out["waits_for"] = ring.waits_for;
+  return out;
+}
+
 json shard_row(const group::ShardStatus& status) {
   json row{{"shard", status.shard.value()}, {"leader", status.leader}, {"voters", status.voters}, {"local", status.local}};
   if (!status.local) return row;
   row["is_leader"] = status.is_leader;
+  if (!status.learners.empty()) row["learners"] = status.learners;
+  if (!status.move.phase.empty())
+    row["move"] = {{"phase", status.move.phase}, {"to", status.move.to}, {"from", status.move.from}, {"behind", status.move.behind}, {"percent", status.move.percent}};
   row["serving"] = status.serving;
   row["term"] = status.term;
   row["first"] = status.first;
@@ -72,6 +89,8 @@ json local_status(const StatusDeps& deps) {
   json roles = json::object();
   for (const auto& [name, port] : deps.roles) roles[name] = port;
   out["roles"] = std::move(roles);
+
+  out["ring"] = ring_status(deps.groups->membership());
 
   const std::vector<group::ShardStatus> all = deps.groups->status();
   std::size_t local = 0;
@@ -146,6 +165,12 @@ json merge_shards(const std::vector<json>& nodes) {
       if (!row.value("leader", "").empty() && (newer || shard["leader"].get<std::string>().empty() || row.value("is_leader", false))) {
         shard["leader"] = row["leader"];
       }
+      // Only the leader knows who moves, and who really votes.
+      if (row.value("is_leader", false)) {
+        shard["voters"] = row["voters"];
+        for (const char* what : {"learners", "move"})
+          if (row.contains(what)) shard[what] = row[what];
+      }
       if (newer) shard["term"] = term;
       shard["commit"] = std::max(shard["commit"].get<std::uint64_t>(), row.value("commit", std::uint64_t{0}));
     }
@@ -199,7 +224,9 @@ net::Task<std::string> cluster_status(std::shared_ptr<const StatusDeps> deps) {
   }
   json shards = merge_shards(nodes);
   for (json& node : nodes) node.erase("shards");
-  json out{{"words", promise(deps->members.size(), deps->max_replica)},
+  const auto ring = deps->groups->ring();
+  const auto active = static_cast<std::size_t>(std::ranges::count_if(ring->nodes, &group::RingNode::active));
+  json out{{"words", promise(ring->epoch == 0 ? deps->members.size() : active, deps->max_replica)},
            {"asked", deps->self},
            {"nodes", nodes},
            {"summary", summary(shards)},
@@ -227,6 +254,24 @@ net::Task<void> release(http::Exchange& exchange, std::shared_ptr<const StatusDe
   co_return co_await exchange.reply(200, http::Headers{{"Content-Type", "text/plain; charset=utf-8"}}, fmt::format("{} serves shard {} again\n", deps->self, shard));
 }
 
+net::Task<void> replace(http::Exchange& exchange, std::shared_ptr<const StatusDeps> deps) {
+  const std::string label = exchange.request().query("label").value_or("");
+  if (label.empty()) co_return fail(Code::kInvalidArgument, "say which node: ?label=origin2\n");
+  if (auto done = co_await deps->groups->replace(label); !done) {
+    done.error().detail += "\n";
+    co_return done;
+  }
+  co_return co_await exchange.reply(200, http::Headers{{"Content-Type", "text/plain; charset=utf-8"}},
+                                    fmt::format("{} is replaced: the new folder is in the ring, and is being filled (kraken status)\n", label));
+}
+
+net::Task<void> adopt(http::Exchange& exchange, std::shared_ptr<const StatusDeps> deps) {
+  if (exchange.request().query("force").value_or("") != "true") co_return fail(Code::kInvalidArgument, "a ring is adopted by itself; say ?force=true to waive the waits\n");
+  deps->groups->force_adoption();
+  co_return co_await exchange.reply(200, http::Headers{{"Content-Type", "text/plain; charset=utf-8"}},
+                                    fmt::format("{} waives the waits for 30 s\n", deps->self));
+}
+
 net::Task<void> answer_page(http::Exchange& exchange) {
   http::Headers headers{{"Content-Type", "text/html; charset=utf-8"},
                         {"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"}};
@@ -243,19 +288,25 @@ std::string promise(std::size_t nodes, std::size_t max_replica) {
   }
   if (nodes == 2) {
     return fmt::format(
-        "2 voters a shard: what was acknowledged survives the loss of either disk, but nothing can be written while either "
-        "node is down; a third node changes that; {}",
+        "2 nodes, 2 voters a shard: no write availability if either is down; what was acknowledged survives the loss of either disk; "
+        "a third node changes that; {}",
         blobs);
   }
+  if (nodes == 3) {
+    return fmt::format(
+        "3 nodes, 3 voters a shard: any one node may be down or lose its disk, and everything goes on with nothing acknowledged lost; {}", blobs);
+  }
   return fmt::format(
-      "{} nodes, {} voters a shard: any one node may be down or lose its disk, and everything goes on with nothing "
-      "acknowledged lost; {}",
-      nodes, std::min(nodes, kVotersMax), blobs);
+      "{} nodes, 3 voters a shard, {} for the ring: any one node may be down or lose its disk, and everything goes on with nothing "
+      "acknowledged lost; with two down, the shards that have both of them cannot be written; {}",
+      nodes, nodes >= 5 ? 5 : 3, blobs);
 }
 
 void add_status_routes(http::Router& router, StatusDeps deps) {
   auto shared = std::make_shared<const StatusDeps>(std::move(deps));
   router.add(http::Method::kGet, "/status", [shared](http::Exchange& exchange) { return answer_status(exchange, shared); });
+  router.add(http::Method::kPost, "/ring/replace", [shared](http::Exchange& exchange) { return replace(exchange, shared); });
+  router.add(http::Method::kPost, "/ring/adopt", [shared](http::Exchange& exchange) { return adopt(exchange, shared); });
   router.add(http::Method::kPost, "/raft/release", [shared](http::Exchange& exchange) { return release(exchange, shared); });
   router.add(http::Method::kGet, "/", [](http::Exchange& exchange) { return answer_page(exchange); });
 }

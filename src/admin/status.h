@@ -3,7 +3,10 @@
 //
 //   GET /status             every node of the cluster, asked by this one: 
 //                           {"words", "nodes": [..], "summary": {total, leaders, without_leader},
-//                            "shards": [{shard, leader, term, voters, commit, lag}]}; lag: entries the slowest has to apply
+//                            "shards": [{shard, leader, term, voters, learners, commit, lag, move}]}; lag: entries the slowest has
+//                           to apply; move: {phase, to, from, behind, percent}, only while its replicas are on the way
+//   POST /ring/replace?label=  takes the folder that knocks as that label in place of the one that is gone
+//   POST /ring/adopt?force=true  for 30 s this node, if it leads group 0, adopts a new hashstate without waiting
 //   GET /status?scope=node  this node alone: one element of "nodes", and "shards" as it sees them
 //   GET /                   the status page
 //   POST /raft/release?shard=N   this node's replica, which was fenced since its rows differ from others', serves again

@@ -117,6 +117,8 @@ Result<void> Node::Impl::open_groups() {
   options.timings.disk_stall = config_.raft.disk_stall;
   options.timings.disk_dead = config_.raft.disk_dead;
   options.timings.digests = config_.raft.digests;
+  options.timings.adopt_after = config_.raft.adopt_after;
+  options.replace = config_.raft.replace;
   options.limits.disk_reserve_bytes = config_.metadata.reserve;
   options.limits.ballast_bytes = config_.metadata.ballast;
   options.limits.log_keep_bytes = config_.raft.log_keep_bytes;
