@@ -59,7 +59,7 @@ void Engine::compact(Group& group) {
   std::erase_if(group.pins, [&](const Group::Pin& pin) {
     bool wanted = now_ < pin.until && snapshots_->idle(pin.snap_id) < options_.timings.snapshot;
     for (const raft::Core::Peer& peer : group.core.peers())
-      if (peer.id == pin.peer && peer.state != raft::Core::Peer::State::kSnapshot) wanted = false;
+      if (peer.id == pin.peer && (peer.state == raft::Core::Peer::State::kReplicate || peer.match >= pin.meta.index)) wanted = false;
     if (!group.core.view().is_leader) wanted = false;
     if (!wanted) snapshots_->withdraw(pin.snap_id);
     return !wanted;

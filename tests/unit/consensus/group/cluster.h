@@ -153,6 +153,7 @@ class Cluster {
     options.listen_port = everybody_[i].port;
     options.timings = options_.timings;
     options.limits = options_.limits;
+    if (options_.kind == Kind::kRocks) options.folder = folder_ / everybody_[i].label;
     if (!options_.clocks.empty()) options.clock = options_.clocks[i];
     // Spread as HRW does, without depending on it; another weight gives another place.
     options.order = [](std::span<const Member> members, std::string_view key) {

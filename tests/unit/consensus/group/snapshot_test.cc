@@ -86,16 +86,20 @@ TEST_P(Snapshot, TheLogStaysShort) {
   EXPECT_EQ(cluster.query(1, kShard, "get k").value(), "199");
 }
 
-// What is kept for a snapshot is kept while something of it is taken over, and not for ever.
-TEST_P(Snapshot, ThePinOfAFollowerThatDiesWhileItTakesASnapshotOverRunsOut) {
+// What is kept for a snapshot is kept while something of it is taken over, and not for ever: here the follower lives, but
+// after the first bytes nothing moves.
+TEST_P(Snapshot, ThePinOfASnapshotThatDoesNotMoveRunsOut) {
   Limits limits = small_log();
-  limits.snapshot_rate = 20 << 10;  // a minute for what lies there
+  limits.snapshot_rate = 1;
   Timings timings;
-  timings.snapshot = 500ms;
+  timings.snapshot = 5s;
   Cluster cluster({.shards = 1, .kind = GetParam(), .limits = limits, .timings = timings});
   cluster.start_all();
+  // Until leadership is where the ring has it: it takes the pin along when it moves.
+  const std::string preferred = cluster.node(0).voters(kShard).front();
+  EXPECT_TRUE(Cluster::eventually([&] { return cluster.node(0).status(kShard).leader == preferred; }));
   cluster.kill(2);
-  for (int i = 0; i < 3; ++i) ASSERT_TRUE(cluster.propose(0, kShard, fmt::format("big b{} 400000", i)));
+  ASSERT_TRUE(cluster.propose(0, kShard, "big b 400000"));
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(cluster.propose(0, kShard, fmt::format("put k{} {}", i, i)));
   const std::size_t leader = cluster.leader(kShard);
   const auto first = [&] { return cluster.node(leader).status(kShard).first; };
@@ -106,9 +110,37 @@ TEST_P(Snapshot, ThePinOfAFollowerThatDiesWhileItTakesASnapshotOverRunsOut) {
   EXPECT_TRUE(Cluster::eventually([&] { return sent() > before; }));
   const std::uint64_t pinned = cluster.node(leader).status(kShard).applied;
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(cluster.propose(0, kShard, fmt::format("put l{} {}", i, i)));
-  EXPECT_LE(first(), pinned + 1) << "the log behind the snapshot went while it was taken over";
-  cluster.kill(2);
+  const std::uint64_t kept = first();
+  if (!cluster.node(leader).status(kShard).is_leader) GTEST_SKIP() << "leadership moved, on a machine that is too busy";
+  EXPECT_LE(kept, pinned + 1) << "the log behind the snapshot went while it was taken over";
   EXPECT_TRUE(Cluster::eventually([&] { return first() > pinned + 50; })) << first() << " was pinned at " << pinned;
+}
+
+// The leader offers the same snapshot again, and the follower has kept what had come of it.
+TEST(SnapshotOfARestartedFollower, IsGoneOnWithWhereItWas) {
+  Limits limits = small_log();
+  limits.snapshot_rate = 2 << 20;
+  Cluster cluster({.shards = 1, .kind = Kind::kRocks, .limits = limits});
+  cluster.start_all();
+  cluster.kill(2);
+  constexpr int kRows = 24;
+  for (int i = 0; i < kRows; ++i) ASSERT_TRUE(cluster.propose(0, kShard, fmt::format("big b{} 400000", i)));
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(cluster.propose(0, kShard, fmt::format("put k{} {}", i, i)));
+  const std::size_t leader = cluster.leader(kShard);
+  EXPECT_TRUE(Cluster::eventually([&] { return cluster.node(leader).status(kShard).first > 50; }));
+  const auto sent = [] { return metrics::counter("kr_raft_snapshot_sent_bytes_total", "Bytes of snapshots sent").value(); };
+  const double before = sent();
+  const double all = kRows * 400'000;
+  ASSERT_TRUE(cluster.start(2));
+  EXPECT_TRUE(Cluster::eventually([&] { return sent() > before + 0.7 * all; }));
+  cluster.kill(2);
+  ASSERT_TRUE(cluster.start(2));
+  cluster.wait_ready(2);
+  EXPECT_EQ(cluster.query(2, kShard, "get k99").value(), "99");
+  EXPECT_EQ(cluster.query(2, kShard, "count").value(), cluster.query(0, kShard, "count").value());
+  // One table of 4 MB, and what was on its way, may have come twice.
+  EXPECT_LT(sent() - before, 1.6 * all);
+  EXPECT_TRUE(Cluster::eventually([&] { return std::filesystem::is_empty(cluster.folder() / "node2" / "snapshots" / "in"); }));
 }
 
 // A follower that is gone for good does not fill the disks of the others, shard by shard or with all shards together.
