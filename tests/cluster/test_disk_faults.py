@@ -263,6 +263,10 @@ def test_one_full_disk_of_three_hands_leadership_off_and_writes_go_on(kraken):
                 running.kill()
 
 
+def incarnation(node):
+    return re.findall(r"raft.start label=\S+ incarnation=([0-9a-f]+)", node.log_text())[-1]
+
+
 def flip(path, at):
     with open(path, "r+b") as file:
         file.seek(at)
@@ -296,6 +300,7 @@ def test_a_flipped_bit_is_named_by_file_and_set_aside(kraken):
         grow(writers, 15)
         node.kill()
         writers.stop()
+        old = incarnation(node)
         for what in ("WAL", "SST", "MANIFEST"):
             path, at = damage(folder, what)
             flip(path, at)
@@ -309,10 +314,25 @@ def test_a_flipped_bit_is_named_by_file_and_set_aside(kraken):
         assert refused.returncode == 1 and "in use by process" in refused.stdout, refused
         done = repair(cluster, "--set-aside", "--data", folder)
         assert done.returncode == 0 and not os.path.exists(folder) and len(glob.glob(folder + ".set-aside-*/CURRENT")) == 1, done
-        os.rename(glob.glob(folder + ".set-aside-*")[0], folder)
+        # Empty, it is a stranger: refused until somebody says that it takes its label's place.
         node.start()
-        cluster.wait_ready([node])
+        wait_for(lambda: "kraken repair replace" in node.log_text(), 60, "it is told what to do")
+        assert not node.is_ready()
+        wait_for(lambda: repair(cluster, "replace", "origin1", "--host", running.host).returncode == 0, 60, "it is taken")
+        cluster.wait_ready([node], seconds=180)
+        assert incarnation(node) != old, "a new folder has a new incarnation"
         writers.check(cluster.nodes)
+        writers = Writers(cluster).start()
+        grow(writers, 10)
+        writers.stop()
+        # The old folder, put back, is not let in any more.
+        node.kill()
+        os.rename(folder, folder + ".new")
+        os.rename(glob.glob(folder + ".set-aside-*")[0], folder)
+        at = len(node.log_text())
+        node.start()
+        wait_for(lambda: f"(incarnation {old})" in log_since(node, at), 60, "the old folder is refused")
+        assert not node.is_ready()
 
 
 def test_two_of_three_disks_lost_for_good(kraken):
