@@ -24,6 +24,7 @@ double cpu_seconds() {
 void add_key_options(CLI::App& app, Keys& keys) {
   app.add_option("--keys", keys.keys, "the counter {i} stays below this")->check(CLI::PositiveNumber);
   app.add_option("--groups", keys.groups, "{r} is the counter modulo this")->check(CLI::PositiveNumber);
+  app.add_option("--values", keys.values, "{v} is one of these")->delimiter(',');
   app.add_option("--names", keys.names, "{n} is one of these")->delimiter(',');
 }
 
@@ -38,6 +39,9 @@ std::string filled(std::string_view text, std::uint64_t counter, const Keys& key
       at += 3;
     } else if (mark == "{n}" && !keys.names.empty()) {
       out += keys.names[i % keys.names.size()];
+      at += 3;
+    } else if (mark == "{v}" && !keys.values.empty()) {
+      out += keys.values[counter / keys.keys % keys.values.size()];
       at += 3;
     } else {
       out += text[at++];

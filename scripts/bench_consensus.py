@@ -59,7 +59,7 @@ class Consensus:
         self.words, self.runs, self.seconds = words, words.runs, words.seconds
         self.kraken = os.path.join(words.build, "tools", "kraken")
         self.programs = os.path.join(words.build, "bench")
-        self._cluster = self._etcd = self.digest = None
+        self._cluster = self._etcd = self.digest = self.other_digest = None
         self.tagged = set()
 
     def close(self, failed):
@@ -80,6 +80,7 @@ class Consensus:
             self._cluster = Cluster(self.kraken, nodes=3)
             self._cluster.start()
             self.digest = self._cluster.nodes[0].push_taggable("bench/r0", b"bench")
+            self.other_digest = self._cluster.nodes[0].push_taggable("bench/r0", b"bench again")
             settled(self._cluster)
         return self._cluster
 
@@ -89,15 +90,16 @@ class Consensus:
             self._etcd = Etcd(os.path.join(self.cluster.folder, "etcd")).start()
         return self._etcd
 
-    def taggable(self, repositories, cluster=None, digest=None):
-        """The first put in a repository brings the manifest's row with it; every later one is one entry."""
+    def taggable(self, repositories, cluster=None, digests=None):
+        """The first put of a manifest in a repository brings its row with it; every later one is one entry."""
         cluster = cluster or self.cluster
         for repository in repositories:
-            if digest is None and repository in self.tagged:
+            if digests is None and repository in self.tagged:
                 continue
-            answer = cluster.nodes[0].put_tag(f"{repository}:first", digest or self.digest)
-            assert answer.status == 200, answer
-            if digest is None:
+            for digest in digests or [self.digest, self.other_digest]:
+                answer = cluster.nodes[0].put_tag(f"{repository}:first", digest)
+                assert answer.status == 200, answer
+            if digests is None:
                 self.tagged.add(repository)
 
     def put_target(self, tag, digest=None):
@@ -108,11 +110,12 @@ class Consensus:
 
     def ours(self, method, target, hosts=None, clients=500, keys=KEYS, groups=SHARDS, limit=None):
         return self.program("http_rate", "--to", ",".join(f"{node.host}:15004" for node in hosts or self.cluster.nodes), "--method", method, "--target", target,
-                            "--keys", keys, "--groups", groups, *self.load(clients, limit))
+                            "--keys", keys, "--groups", groups, "--values", f"{self.digest},{self.other_digest}", *self.load(clients, limit))
 
-    def theirs(self, what, key, hosts=None, clients=500, keys=KEYS, groups=SHARDS, limit=None, channels=0):
+    def theirs(self, what, key, hosts=None, clients=500, keys=KEYS, groups=SHARDS, limit=None, channels=0, value=None):
         return self.program("etcd_rate", "--to", ",".join(member.address for member in hosts or self.etcd.members), "--do", what, "--key", key,
-                            "--value", self.digest, "--keys", keys, "--groups", groups, "--channels", channels, *self.load(clients, limit))
+                            "--value", value or self.digest, "--values", f"{self.digest},{self.other_digest}", "--keys", keys, "--groups", groups,
+                            "--channels", channels, *self.load(clients, limit))
 
     def in_turn(self, ours, theirs):
         """Runs of both, one after the other, with the CPU time that the servers took for each request."""
@@ -160,11 +163,12 @@ def side_by_side(name, ours, theirs, key, unit, **more):
 # Figures. Each gets the Consensus and yields Figure objects.
 
 def puts(bench):
-    """500 clients; keys over 128 repositories, which lie in as many of the shards as chance has it, and all in one."""
+    """500 clients; keys over 128 repositories, which lie in as many of the shards as chance has it, and all in one; then of another
+    value than before each time, which moves an index row here."""
     bench.taggable(REPOSITORIES)
-    for name, groups in (("tag_puts_500_clients", SHARDS), ("tag_puts_500_one_repository", 1)):
-        ours, theirs = bench.in_turn(lambda groups=groups: bench.ours("PUT", bench.put_target("bench/r{r}:t{i}"), groups=groups),
-                                     lambda groups=groups: bench.theirs("put", "bench/r{r}:t{i}", groups=groups))
+    for name, groups, value in (("tag_puts_500_clients", SHARDS, bench.digest), ("tag_puts_500_one_repository", 1, bench.digest), ("tag_puts_500_moving", SHARDS, "{v}")):
+        ours, theirs = bench.in_turn(lambda groups=groups, value=value: bench.ours("PUT", bench.put_target("bench/r{r}:t{i}", value), groups=groups),
+                                     lambda groups=groups, value=value: bench.theirs("put", "bench/r{r}:t{i}", groups=groups, value=value))
         yield side_by_side(name, ours, theirs, "per_second", "1/s", bar=3)
         yield side_by_side(name + "_p99", ours, theirs, "p99_ms", "ms", at_most=True)
         yield side_by_side(name + "_servers_cpu", ours, theirs, "server_us", "us/put", at_most=True)
@@ -228,7 +232,7 @@ class Faults:
 
     def figures(self, name, median, worst):
         one, every = ["bench/r0"], one_repository_a_shard()
-        self.bench.taggable(one + every, self.cluster, self.digest)
+        self.bench.taggable(one + every, self.cluster, [self.digest])
         ours, all_shards, theirs = [], [], []
         for _ in range(self.bench.words.faults):
             ours.append(self.ours(one, 5)["first_ms"] / 1e3)
@@ -366,7 +370,7 @@ def restarts(bench):
     with Cluster(bench.kraken, nodes=3) as cluster:
         cluster.start()
         digest = cluster.nodes[0].push_taggable("bench/r0", b"bench")
-        bench.taggable(REPOSITORIES, cluster, digest)
+        bench.taggable(REPOSITORIES, cluster, [digest])
         fill = bench.ours("PUT", bench.put_target("bench/r{r}:t{i}", digest), cluster.nodes, clients=500, keys=count, limit=count)
         assert fill["good"] == count, fill
         yield Figure(f"fill_of_{count}_tags", "s", [fill["seconds"]])

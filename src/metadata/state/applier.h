@@ -81,7 +81,10 @@ class Applier {
   bool meets(const Expectation& expect, const std::optional<TagRow>& row) const;
   void put_manifest(const PutManifest& command);
   bool check_tags(const std::vector<TagName>& tags, const TagTasks& tasks);
-  TagRow write_tag(const Repository& repository, const TagName& tag, const Digest& manifest, const TagTasks& tasks);
+  /// `old` is the tag's live row as it stands.
+  TagRow write_tag(const Repository& repository, const TagName& tag, const std::optional<TagRow>& old, const Digest& manifest,
+                   const TagTasks& tasks);
+  void write_tags(const Repository& repository, const std::vector<TagName>& tags, const Digest& manifest, const TagTasks& tasks);
   std::optional<TagRow> remove_tag(const Repository& repository, const TagName& tag, const TagRow& row, bool tombstone);
   void add_remove_refs(const Repository& repository, const Digest& manifest, const ManifestRow& row);
 

@@ -49,16 +49,16 @@ bool Applier::check_tags(const std::vector<TagName>& tags, const TagTasks& tasks
   return true;
 }
 
-TagRow Applier::write_tag(const Repository& repository, const TagName& tag, const Digest& manifest,
-                          const TagTasks& tasks) {
-  if (const auto old = live_tag(repository, tag); old && old->digest != manifest)
-    rows_.erase(Family::kTag, keys::tag_by_manifest(at_.shard, repository, old->digest, tag));
+TagRow Applier::write_tag(const Repository& repository, const TagName& tag, const std::optional<TagRow>& old,
+                          const Digest& manifest, const TagTasks& tasks) {
+  const bool moves = !old || old->digest != manifest;
+  if (old && moves) rows_.erase(Family::kTag, keys::tag_by_manifest(at_.shard, repository, old->digest, tag));
   TagRow row;
   row.digest = manifest;
   row.revision = at_.index;
   row.time = at_.now;
   rows_.put(Family::kTag, keys::tag(at_.shard, repository, tag), encode(row));
-  rows_.put(Family::kTag, keys::tag_by_manifest(at_.shard, repository, manifest, tag), "");
+  if (moves) rows_.put(Family::kTag, keys::tag_by_manifest(at_.shard, repository, manifest, tag), "");
   TaskRow task;
   task.repository = repository;
   task.tag = tag;
@@ -98,6 +98,15 @@ std::optional<TagRow> Applier::remove_tag(const Repository& repository, const Ta
   return left;
 }
 
+/// Finds the first tag's row in the outcome, where the expectation was held against it, and leaves the new one there.
+void Applier::write_tags(const Repository& repository, const std::vector<TagName>& tags, const Digest& manifest,
+                         const TagTasks& tasks) {
+  for (std::size_t i = 0; i < tags.size(); ++i) {
+    const TagRow row = write_tag(repository, tags[i], i == 0 ? out_.tag : live_tag(repository, tags[i]), manifest, tasks);
+    if (i == 0) out_.tag = row;
+  }
+}
+
 void Applier::add_remove_refs(const Repository& repository, const Digest& manifest, const ManifestRow& row) {
   TaskRow task;
   task.kind = TaskKind::kRemoveRefs;
@@ -123,10 +132,7 @@ void Applier::on(const PutManifest& command) {
   }
 
   put_manifest(command);
-  for (std::size_t i = 0; i < command.tags.size(); ++i) {
-    const TagRow tag = write_tag(command.repository, command.tags[i], command.manifest, command.tasks);
-    if (i == 0) out_.tag = tag;
-  }
+  write_tags(command.repository, command.tags, command.manifest, command.tasks);
 }
 
 void Applier::put_manifest(const PutManifest& command) {
@@ -156,10 +162,7 @@ void Applier::on(const Retag& command) {
   if (rules_.retag_needs_row && !there) return refuse(Refusal::kNoManifest);
   out_.tag = live_tag(command.repository, command.tags.front());
   if (!meets(command.expect, out_.tag)) return refuse(Refusal::kRevision);
-  for (std::size_t i = 0; i < command.tags.size(); ++i) {
-    const TagRow tag = write_tag(command.repository, command.tags[i], command.manifest, command.tasks);
-    if (i == 0) out_.tag = tag;
-  }
+  write_tags(command.repository, command.tags, command.manifest, command.tasks);
 }
 
 void Applier::on(const DeleteManifest& command) {

@@ -316,6 +316,16 @@ TEST(Retag, MovesATagWithinTheRepository) {
   EXPECT_EQ(world.apply(DeleteManifest{repository(), kManifest, true, false}).refusal, Refusal::kTagged);
 }
 
+TEST(Retag, ToWhereTheTagStandsWritesTheTagsRowAlone) {
+  World world;
+  image(world);
+  const std::uint64_t before = world.ask(GetTag{repository(), tag()}).row->revision;
+  ASSERT_TRUE(world.apply(Retag{repository(), {tag()}, kManifest, {}, {}, false}).done());
+  EXPECT_EQ(world.operations, 1u);
+  EXPECT_GT(world.ask(GetTag{repository(), tag()}).row->revision, before);
+  EXPECT_EQ(world.broken(), "");
+}
+
 TEST(DeleteManifest, TakesItsTagsAndAddsTheRemovalOfItsReferences) {
   World world;
   image(world);

@@ -39,11 +39,14 @@ class World {
  public:
   explicit World(Rules rules = {}, Observer* observer = nullptr) : machine(Shards::make(1).value(), observer, rules) {}
 
+  std::size_t operations = 0;  // of the last command's batch
   Outcome apply(const Command& command) { return apply_bytes(encode(command)); }
   Outcome apply_bytes(std::string_view bytes) {
     kv::Overlay overlay(rows);
     const std::string outcome = machine.apply({shard, ++index, now}, bytes, overlay);
-    rows.write(overlay.take_batch());
+    const kv::Batch batch = overlay.take_batch();
+    operations = batch.operations().size();
+    rows.write(batch);
     machine.applied(shard);
     ++changes;
     return decode_outcome(outcome).value();
