@@ -53,7 +53,7 @@ int set_aside(const Words& words) {
   const auto moved = kv::set_aside(*folder);
   if (!moved) return report(moved.error(), "repair");
   fmt::print("{} is now {}\n"
-             "Nothing was deleted. Start the node again: with an empty folder it is a new member, and the others fill it.\n"
+             "Nothing was deleted. Start the node with --replace: its empty folder takes the place of this one, and the others fill it.\n"
              "Remove the old folder once `kraken status` shows the node without lag.\n",
              folder->string(), moved->string());
   return kExitOk;

@@ -26,7 +26,7 @@ Hello Engine::hello(std::size_t peer, Hello::Purpose purpose) const {
 std::string Engine::bygone(const std::string& label, std::uint64_t recovery_epoch) const {
   if (recovery_epoch >= recovery_epoch_) return {};
   return fmt::format("{} was lost when the others gave it up and went on without it (recovery epoch {}, now it is {}): what it has may "
-                     "contradict what was written since. On {}: `kraken repair --set-aside --data <metadata.path>`, then start it again",
+                     "contradict what was written since. On {}: `kraken repair --set-aside --data <metadata.path>`, then start it with --replace",
                      label, recovery_epoch, recovery_epoch_, label);
 }
 

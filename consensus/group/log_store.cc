@@ -50,7 +50,7 @@ Result<std::string_view> unseal(char what, ShardId shard, std::uint64_t index, s
 
 constexpr std::string_view kAdvice =
     "This node does not start, since it might contradict what it promised. The other nodes have the data: "
-    "`kraken repair --set-aside --data <metadata.path>` moves the folder aside; then start the node again, and it is filled from them";
+    "`kraken repair --set-aside --data <metadata.path>` moves the folder aside; then start the node with --replace, and it is filled from them";
 
 }  // namespace
 

@@ -371,6 +371,22 @@ def test_two_of_three_disks_lost_for_good(kraken):
         wait_for(lambda: "kraken repair --set-aside" in lost[0].log_text() and "recovery epoch" in lost[0].log_text(), 30, "it is told what to do")
         assert not lost[0].is_ready()
         assert survivor.get_tag("library/x:t7").body.decode() == digest
+        # It, and the other, are taken in again with empty folders.
+        lost[0].kill()
+        assert repair(cluster, "--set-aside", "--data", lost[0].folder + "/metadata").returncode == 0
+        for node in lost:
+            node.start()
+            label = f"origin{node.index}"
+            wait_for(lambda: repair(cluster, "replace", label, "--host", survivor.host).returncode == 0, 60, f"{label} is taken")  # noqa: B023
+        cluster.wait_ready(seconds=180)
+        # They belong to what came after the recovery now, also when they start again.
+        lost[0].kill()
+        lost[0].start()
+        cluster.wait_ready([lost[0]])
+        assert survivor.put_tag("library/x:after", digest).status == 200
+        for node in cluster.nodes:
+            for tag in ("t0", "t19", "after"):
+                assert node.get_tag(f"library/x:{tag}").body.decode() == digest, (node.name, tag)
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ void die(const rocksdb::Status& status, std::string_view what) {
 
 std::string repair_advice(const std::filesystem::path& folder) {
   return fmt::format("This node does not start, since it would serve a shorter history than it acknowledged. The other nodes have "
-                     "the data: `kraken repair --set-aside --data {}` moves the folder aside; then start the node again, and it "
-                     "is filled from them", folder.string());
+                     "the data: `kraken repair --set-aside --data {}` moves the folder aside; then start the node with --replace, "
+                     "and it is filled from them", folder.string());
 }
 
 rocksdb::ColumnFamilyOptions family_options(Family family, const std::shared_ptr<rocksdb::Cache>& cache) {
