@@ -285,17 +285,15 @@ class TagClients:
         """Each key and list on each node, until it answers: the acknowledged writes are all present. What never answered."""
         connections, silent = Connections(10), []
         until = now() + int(seconds * SLACK * 1e9)
-        for node in self.nodes:
-            for key in self.keys():
-                while not self.read(connections, 900 + node.index, node, key, {}, by_registry=False):
-                    if now() > until:
-                        silent.append(f"{key} on {node.name}")
-                        break
-            for repository in range(REPOSITORIES):
-                while not self.list(connections, node, repository):
-                    if now() > until:
-                        silent.append(f"list {repository} on {node.name}")
-                        break
+        wanted = [(node, f"{key}", lambda node=node, key=key: self.read(connections, 900 + node.index, node, key, {}, by_registry=False))
+                  for node in self.nodes for key in self.keys()]
+        wanted += [(node, f"list {repository}", lambda node=node, repository=repository: self.list(connections, node, repository))
+                   for node in self.nodes for repository in range(REPOSITORIES)]
+        for node, what, ask in wanted:
+            while (late := now() > until) or not ask():
+                if late:
+                    silent.append(f"{what} on {node.name}")
+                    break
         connections.close()
         return silent
 
@@ -377,13 +375,13 @@ class BlobClients:
         for i, blob in enumerate(self.blobs):
             node = self.nodes[i % len(self.nodes)]
             while True:
+                if now() > until:
+                    silent.append(f"blob {blob[0]} on {node.name}")
+                    break
                 try:
                     if self.pull(connections, node, blob):
                         break
                 except UNREACHABLE:
                     pass
-                if now() > until:
-                    silent.append(f"blob {blob[0]} on {node.name}")
-                    break
         connections.close()
         return silent
