@@ -537,19 +537,18 @@ void Cluster::must_converge() {
     if (world_.verbose) print_replicas();
     violated("19 placement and liveness", "after everything was repaired " + missing);
   }
-  // It works: a write and a read of each repository's shard at each node.
-  size_t asked = 0, answered = 0;
+  // It works: a write and a read of each node, one after the other (with tiny limits two at once are too many); an asker without a
+  // replica may take the time to find out that it asks a dead node.
   for (size_t i = 0; i < world_.nodes.size(); i++) {
     if (dead_ == i) continue;
     for (const auto what : {Handlers::What::kPutTag, Handlers::What::kGetTag}) {
-      asked++;
+      std::optional<bool> answered;
       handlers_.start({.what = what, .client = 99, .node = i, .repository = fmt::format("r{}", i % world_.options.repositories), .tag = "t0", .number = 1, .patience = ms(3'000)},
-                      [&answered](bool ok) { answered += ok ? 1 : 0; });
+                      [&answered](bool ok) { answered = ok; });
+      while (!answered) events_ += world_.events.run_until(world_.events.now() + ms(20));
+      if (!*answered) violated("19 placement and liveness", fmt::format("request {} at node {} is not answered by a quiet cluster", static_cast<int>(what), i));
     }
   }
-  // An asker without a replica may take the time to find out that it asks a dead node.
-  for (int i = 0; i < 16 && answered != asked; i++) events_ += world_.events.run_until(world_.events.now() + ms(200));
-  if (answered != asked) violated("19 placement and liveness", fmt::format("{} of {} requests are answered by a quiet cluster", answered, asked));
   // And it rests: once what the faults left behind is over (a frozen process, a message on its way), nobody stands for election.
   const auto terms = [this] {
     std::vector<Term> all;
@@ -564,7 +563,7 @@ void Cluster::must_converge() {
     events_ += world_.events.run_until(world_.events.now() + ms(1'000));
     missing = what_is_missing();
     rested = missing.empty() && terms() == before;
-    if (!rested && world_.events.now() >= until) violated("19 placement and liveness", "a quiet cluster does not stay so " + missing);
+    if (!rested && world_.events.now() >= until + ms(4'000)) violated("19 placement and liveness", "a quiet cluster does not stay so " + missing);
   }
   for (size_t g = 0; g < world_.groups(); g++) {
     const ShardId shard{static_cast<uint16_t>(g)};

@@ -129,13 +129,15 @@ void History::check_command(ShardId shard, Index index, const group::Envelope& e
   } else if (const auto* del = std::get_if<state::DeleteTag>(&*command)) {
     check_tag(tag_key(del->repository, del->tag), del->expect, *outcome, std::nullopt, op);
   } else if (std::holds_alternative<state::AddTask>(*command)) {
-    if (outcome->done() && outcome->task_key) tasks_[{shard, outcome->task_key->id()}] = {*outcome->task_key, std::nullopt};
+    if (outcome->done() && outcome->task_key) tasks_[{shard, outcome->task_key->id()}] = {*outcome->task_key, raw(index), std::nullopt};
   } else if (const auto* claim = std::get_if<state::ClaimTask>(&*command)) {
     const auto task = tasks_.find({shard, claim->task.id()});
     if (task == tasks_.end()) return;
     if (outcome->refusal == Refusal::kNoTask && task->second.key == claim->task) violated("17 tasks", fmt::format("task {} of shard {} is gone", claim->task.id(), shard.value()));
     auto& held = task->second.claim;
     if (outcome->done()) {
+      if (claim->revision != task->second.revision) violated("17 tasks", fmt::format("task {} is claimed by somebody who had not read it", claim->task.id()));
+      task->second.revision = raw(index);
       if (held && held->claimant != claim->claimant && held->until > outcome->now) violated("17 tasks", fmt::format("task {} is given to two", claim->task.id()));
       held = state::Claim{claim->claimant, outcome->now + claim->lasts};
     }
@@ -143,10 +145,14 @@ void History::check_command(ShardId shard, Index index, const group::Envelope& e
     const auto task = tasks_.find({shard, finish->task.id()});
     if (task == tasks_.end()) return;
     if (outcome->refusal == Refusal::kNoTask && task->second.key == finish->task) violated("17 tasks", fmt::format("task {} of shard {} is gone", finish->task.id(), shard.value()));
-    if (outcome->done()) tasks_.erase(task);
+    if (!outcome->done()) return;
+    if (finish->revision != task->second.revision) violated("17 tasks", fmt::format("task {} is finished by somebody who does not hold it", finish->task.id()));
+    tasks_.erase(task);
   } else if (const auto* postpone = std::get_if<state::PostponeTask>(&*command)) {
     const auto task = tasks_.find({shard, postpone->task.id()});
-    if (task != tasks_.end() && outcome->done() && outcome->task_key) task->second = {*outcome->task_key, std::nullopt};
+    if (task == tasks_.end() || !outcome->done() || !outcome->task_key) return;
+    if (postpone->revision != task->second.revision) violated("17 tasks", fmt::format("task {} is postponed by somebody who does not hold it", postpone->task.id()));
+    task->second = {*outcome->task_key, raw(index), std::nullopt};
   } else if (const auto* commit = std::get_if<state::Commit>(&*command)) {
     if (!outcome->done()) return;
     const auto [it, fresh] = metainfo_.emplace(commit->digest, commit->metainfo);

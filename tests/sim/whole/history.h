@@ -95,6 +95,7 @@ class History final : public CommitListener {
   std::map<std::string, Tag> tags_;
   struct Task {
     metadata::state::TaskKey key;
+    uint64_t revision = 0;
     std::optional<metadata::state::Claim> claim;
   };
   std::map<std::pair<ShardId, std::string>, Task> tasks_;  // those that clients added, by id

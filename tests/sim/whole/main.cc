@@ -5,6 +5,7 @@
 //   kraken_sim --mutant NAME ...   with a deliberate bug; then finding it is success for whoever asked
 //   kraken_sim --mutants           each deliberate bug must be found within --count seeds (--only NAME,NAME: these)
 //   kraken_sim --list-mutants
+//   kraken_sim ... --bare          without the seeds that failed once, which every run of many begins with
 //   kraken_sim --seed N --shrink   tries to reach the same failure with less, and prints the command of the least
 //   what --shrink finds: --until MS --faults N --nodes N --shards N --without FAULT[,FAULT]
 //
@@ -61,7 +62,7 @@ Outcome run_seed(uint64_t seed, const Reduction& reduction, bool verbose) {
 struct Arguments {
   std::string program;
   uint64_t from = 1, count = 1;
-  bool counted = false, verbose = false, all_mutants = false, shrink = false, quiet = false;
+  bool counted = false, verbose = false, all_mutants = false, shrink = false, bare = false;
   const NamedMutant* mutant = nullptr;
   std::vector<std::string> only;
   Reduction reduction;
@@ -92,7 +93,7 @@ void print_failure(const Arguments& a, uint64_t seed, const Outcome& o) {
 int run_seeds(const Arguments& a) {
   RunResult sum;
   std::vector<uint64_t> seeds;
-  if (a.count > 1) seeds = kOnceFailed;
+  if (a.count > 1 && !a.bare) seeds = kOnceFailed;
   for (uint64_t seed = a.from; seed < a.from + a.count; seed++) seeds.push_back(seed);
   int failures = 0;
   for (uint64_t seed : seeds) {
@@ -222,6 +223,8 @@ bool parse(int argc, char** argv, Arguments& a) {
       a.all_mutants = true;
     } else if (arg == "--only") {
       a.only = split(text());
+    } else if (arg == "--bare") {
+      a.bare = true;
     } else if (arg == "--shrink") {
       a.shrink = true;
     } else if (arg == "--until") {
@@ -255,7 +258,7 @@ int main(int argc, char** argv) {
   Arguments a;
   a.program = argv[0];
   if (!parse(argc, argv, a)) {
-    fmt::print(stderr, "usage: {} [--seed N | --from N --count M] [--mutant NAME] [--mutants [--only A,B]] [--list-mutants] [--shrink] [-v]\n"
+    fmt::print(stderr, "usage: {} [--seed N | --from N --count M] [--mutant NAME] [--mutants [--only A,B]] [--list-mutants] [--bare] [--shrink] [-v]\n"
                        "          [--until MS] [--faults N] [--nodes N] [--shards N] [--without FAULT,FAULT]\n", argv[0]);
     return 2;
   }

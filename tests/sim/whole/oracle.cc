@@ -233,6 +233,7 @@ void Oracle::commit(ShardId shard, Group& g, const Entry& e, uint64_t chain, Ter
   if (raw(e.index) % kCompareEvery == 0) digest(g, shard, e.index, digest_of(reference_view_, shard), "the reference");
   if (e.kind != Kind::kData) return;
   const auto envelope = group::decode_envelope(*e.data);
+  check_session(shard, e, *envelope, **answer);
   bool first = true;
   if (envelope->kind == group::Envelope::Kind::kCommand && (*answer)->verdict == group::Verdict::kApplied) {
     const auto [it, fresh] = stamps_.emplace(stamp_key(shard, envelope->stamp), Executed{g.committed.back().answer});
@@ -240,6 +241,27 @@ void Oracle::commit(ShardId shard, Group& g, const Entry& e, uint64_t chain, Ter
     if (!fresh && it->second.answer != g.committed.back().answer) violated("16 sessions", fmt::format("entry {} of shard {} executes a stamp again", raw(e.index), shard.value()));
   }
   listener_.committed(shard, e.index, *envelope, **answer, first);
+}
+
+/// Consensus §2.8 in a few lines: a newer start replaces a session and is never replaced, nothing is executed without one, and a
+/// result is kept as long as its proposer may ask for it.
+void Oracle::check_session(ShardId shard, const Entry& e, const group::Envelope& envelope, const Answer& answer) {
+  const Stamp& s = envelope.stamp;
+  Session& session = open_sessions_[{shard, s.incarnation}];
+  const auto bad = [&](const char* what) { violated("16 sessions", fmt::format("entry {} of shard {}: {}", raw(e.index), shard.value(), what)); };
+  if (envelope.kind == group::Envelope::Kind::kOpenSession) {
+    if (answer.verdict != group::Verdict::kApplied) return;
+    if (s.boot_epoch < session.boot_epoch) bad("an older start of a node takes the newer one's session over");
+    if (s.boot_epoch > session.boot_epoch) session = {s.boot_epoch, raw(e.index), 1};
+    if (Reader(answer.result).u64() != session.id) bad("a session has two names");
+    return;
+  }
+  const bool known = session.boot_epoch == s.boot_epoch && session.id == s.session;
+  if (answer.verdict == group::Verdict::kApplied && !known) bad("is executed without a session");
+  if (!known) return;
+  if (answer.verdict == group::Verdict::kNoSession) bad("its session is forgotten");
+  if (s.low <= s.sequence) session.low = std::max(session.low, s.low);
+  if (answer.verdict == group::Verdict::kForgotten && s.sequence >= session.low) bad("a result is forgotten that may be asked for");
 }
 
 // What a leader believes of its followers must be on their disks: it commits on the strength of it.

@@ -186,6 +186,12 @@ class Oracle {
   struct Executed {
     uint64_t answer = 0;
   };
+  // What a session must be, apart from what Sessions says.
+  struct Session {
+    uint64_t boot_epoch = 0, id = 0, low = 0;
+  };
+  void check_session(ShardId shard, const Entry& e, const group::Envelope& envelope, const Answer& answer);
+  std::map<std::pair<ShardId, Incarnation>, Session> open_sessions_;
   std::map<std::string, Executed> stamps_;  // shard and stamp
   uint64_t compared_ = 0;
 };
