@@ -95,6 +95,8 @@ std::string Engine::not_ready() const {
     if (!group->fenced.empty()) continue;  // others serve it; if none does, no other shard shall suffer
     if (group->stopped) return fmt::format("shard {} has stopped: its state differs from its leader's", group->shard.value());
     const auto view = group->core.view();
+    // A change of leaders, as each move and each restart brings, is over in a moment, and requests wait for it.
+    if (group->caught_up && !view.serving && (!view.leader || view.is_leader) && clock_.monotonic() - group->led < 2 * options_.timings.election_max) continue;
     if (!view.leader) {
       std::string why = refusal();
       return why.empty() ? fmt::format("shard {} has no leader", group->shard.value()) : why;

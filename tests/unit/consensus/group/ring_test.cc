@@ -270,6 +270,20 @@ TEST(Ring, AClusterGrowsFromOneNodeToThree) {
   EXPECT_EQ(*cluster.query(2, ShardId{2}, "get x"), "1") << "the first node's disk is not the only one any more";
 }
 
+TEST(Ring, GroupZeroHasThreeVotersOfFourNodesAndFiveOfFiveWithTheRestAsLearners) {
+  for (const std::size_t nodes : {std::size_t{4}, std::size_t{5}}) {
+    Cluster cluster(options(nodes));
+    cluster.start_all();
+    const ShardStatus status = cluster.node(cluster.leader(kSystemShard)).status(kSystemShard);
+    EXPECT_EQ(status.voters.size(), nodes == 4 ? 3U : 5U);
+    EXPECT_EQ(status.voters.size() + status.learners.size(), nodes);
+    for (std::size_t i = 0; i < nodes; ++i) {
+      EXPECT_TRUE(cluster.node(i).local(kSystemShard));
+      EXPECT_EQ(cluster.node(i).ring()->nodes.size(), nodes);
+    }
+  }
+}
+
 // Nobody tells it: those who removed its replicas were restarted. It asks.
 TEST(Ring, AReplicaThatWasRemovedUnheardAsksAndGoes) {
   Cluster cluster(options(4));
