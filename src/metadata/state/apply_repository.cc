@@ -126,7 +126,7 @@ void Applier::on(const PutManifest& command) {
   if (!command.tags.empty()) {
     out_.tag = live_tag(command.repository, command.tags.front());
     if (!meets(command.expect, out_.tag)) {
-      if (mutant(Mutant::kRefusedWrites)) write_tag(command.repository, command.tags.front(), command.manifest, {});
+      if (mutant(Mutant::kRefusedWrites)) write_tag(command.repository, command.tags.front(), out_.tag, command.manifest, {});
       return refuse(Refusal::kRevision);
     }
   }
