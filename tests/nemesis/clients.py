@@ -54,6 +54,10 @@ def revision_of(headers):
     return int(headers.get("Kraken-Tag-Revision", "0"))
 
 
+def repository_of(key):
+    return int(key.split(":")[0].removeprefix("nemesis/r"))
+
+
 class TagClients:
     """Threads that read and write a few tags, each in a repository (so mostly in a shard) of its own. Two for each node, which stay
     with it, so that one that does not answer stops no others; three go anywhere."""
@@ -152,6 +156,8 @@ class TagClients:
         except ConnectionRefusedError:
             operation["return"], operation["result"] = now(), "refused"
             self.history.add(operation, "failed", "connection refused")
+            with self.lock:  # an outage must not use a key up: what is read after it is what was written before
+                self.done[repository_of(operation["key"])] -= 1
             self.stopping.wait(0.02)
         except UNREACHABLE as error:
             self.history.add(operation, "unknown", type(error).__name__)
@@ -195,7 +201,7 @@ class TagClients:
         """expect: None, or the revision it must stand at, 0: absent."""
         repository, tag = key.split(":")
         with self.lock:
-            pool = self.pools[int(repository.split("r")[-1])]
+            pool = self.pools[repository_of(key)]
             digest = pool.pop() if pool and not by_registry else None
         condition = {} if expect is None else {"If-None-Match": "*"} if expect == 0 else {"If-Match": f'"{expect}"'}
         operation = {"client": client, "key": key, "op": "put", "expect": expect}

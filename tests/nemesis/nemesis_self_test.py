@@ -165,6 +165,7 @@ def test_a_cluster_whose_disks_go_back_in_time_is_found_out(tools):
             settle(world)
             more(200)
         clients.stop()
+        assert not clients.read_everything(60)
         path = os.path.join(world.cluster.folder, "history.jsonl")
         history.write(path)
         verdict, text = histories.check(tools.history_check, path)
