@@ -235,7 +235,8 @@ class Cluster {
     }, deadline);
   }
 
-  Node& node(std::size_t i) { return *slots_[i]->node; }
+  // Not slots_[i]: a checked build looks at the size, which add_member() changes while writers run.
+  Node& node(std::size_t i) { return *slots_.data()[i]->node; }
   Toy& machine(std::size_t i) { return *slots_[i]->machine; }
   kv::Store& store(std::size_t i) { return *slots_[i]->store; }
   const std::filesystem::path& folder() const { return folder_; }
