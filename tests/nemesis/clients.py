@@ -58,7 +58,24 @@ def repository_of(key):
     return int(key.split(":")[0].removeprefix("nemesis/r"))
 
 
-class TagClients:
+class Clients:
+    """Threads that go on until they are told to stop; one that does not come back is an anomaly of the history."""
+
+    what = "client"
+
+    def start(self):
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(60 * SLACK)
+            if thread.is_alive():
+                self.history.anomaly(f"a {self.what} hangs")
+
+
+class TagClients(Clients):
     """Threads that read and write a few tags, each in a repository (so mostly in a shard) of its own. Two for each node, which stay
     with it, so that one that does not answer stops no others; three go anywhere."""
 
@@ -75,17 +92,6 @@ class TagClients:
     def prepare(self):
         """The one config that all manifests refer to."""
         self.config = (self.nodes[0].push_blob("nemesis/r0", f"config {self.phase}".encode()), len(f"config {self.phase}"))
-
-    def start(self):
-        for thread in self.threads:
-            thread.start()
-
-    def stop(self):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join(60 * SLACK)
-            if thread.is_alive():
-                self.history.anomaly("a client hangs")
 
     def key(self, repository):
         return f"nemesis/r{repository}:{self.phase}-{self.done[repository] // OPERATIONS_PER_KEY}"
@@ -304,25 +310,16 @@ class TagClients:
         return silent
 
 
-class BlobClients:
+class BlobClients(Clients):
     """Threads that push blobs to random nodes and read acknowledged ones from others."""
+
+    what = "blob client"
 
     def __init__(self, nodes, history, phase, seed, threads=2, timeout=10):
         self.nodes, self.history, self.phase, self.seed, self.timeout = nodes, history, phase, seed, timeout
         self.stopping, self.lock = threading.Event(), threading.Lock()
         self.blobs = []  # (digest, content), acknowledged
         self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(threads)]
-
-    def start(self):
-        for thread in self.threads:
-            thread.start()
-
-    def stop(self):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join(60 * SLACK)
-            if thread.is_alive():
-                self.history.anomaly("a blob client hangs")
 
     def _run(self, number):
         rng = random.Random(f"{self.seed}/blob{number}")
