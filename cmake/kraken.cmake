@@ -93,10 +93,14 @@ endfunction()
 
 function(kraken_reuse_precompiled target precompiled)
   if(KRAKEN_PRECOMPILE)
-    # Not REUSE_FROM: it names the header by a second absolute path, and then no two clones share a compiler cache.
-    add_dependencies(${target} ${precompiled})
+    # Not REUSE_FROM: it names the header by a second absolute path, and then no two clones share a compiler cache. The files depend on the
+    # header, not the target on its target: Ninja orders only links by the latter, and a file compiled too early finds no header.
+    set(header ${CMAKE_BINARY_DIR}/CMakeFiles/${precompiled}.dir/cmake_pch.hxx.pch)
+    get_target_property(sources ${target} SOURCES)
+    list(FILTER sources INCLUDE REGEX "[.]cc$")
+    set_property(SOURCE ${sources} APPEND PROPERTY OBJECT_DEPENDS ${header})
     target_compile_options(${target} PRIVATE
-      "$<$<NOT:$<BOOL:$<TARGET_PROPERTY:KRAKEN_OPTIMIZED>>>:SHELL:-Winvalid-pch -include-pch ${CMAKE_BINARY_DIR}/CMakeFiles/${precompiled}.dir/cmake_pch.hxx.pch>")
+      "$<$<NOT:$<BOOL:$<TARGET_PROPERTY:KRAKEN_OPTIMIZED>>>:SHELL:-Winvalid-pch -include-pch ${header}>")
   endif()
 endfunction()
 
