@@ -5,7 +5,6 @@
 
 #include "src/base/assert.h"
 #include "src/base/log.h"
-#include "src/base/rng.h"
 
 namespace kraken::group {
 namespace {
@@ -30,7 +29,7 @@ Engine::Engine(NodeOptions options, StateMachine& machine, kv::Store& store, Ide
       machine_(machine, [this](SystemState state) {
         post([this, state = std::move(state)]() mutable { system_changed(std::move(state)); });
       }),
-      store_(store), clock_(options_.clock ? *options_.clock : system_clock()), identity_(std::move(identity)), run_(random_seed()), members_hash_(hash_members(options_.members)),
+      store_(store), clock_(options_.clock ? *options_.clock : system_clock()), identity_(std::move(identity)), members_hash_(hash_members(options_.members)),
       local_(std::size_t{options_.shards} + 1), system_(std::move(loaded.system)), pledge_(loaded.pledge),
       recovery_epoch_(loaded.recovery_epoch),
       known_(std::move(loaded.peers)), linked_(options_.members.size()), inbound_(options_.members.size()), up_since_(options_.members.size()),

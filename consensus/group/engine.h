@@ -316,7 +316,7 @@ class Engine {
   net::Task<void> welcomed(std::size_t peer, Welcome welcome);
   std::string bygone(const std::string& label, std::uint64_t recovery_epoch) const;
   /// Why not to talk to the node that says this of itself; empty if all is well.
-  std::string objection(const std::string& label, const Incarnation& cluster_id, const PeerMemory& self);
+  std::string objection(const std::string& label, const Incarnation& cluster_id, const PeerMemory& self, std::span<const std::uint32_t> earlier);
   net::Task<void> remember(std::string label, PeerMemory self);
   net::Task<void> durable(kv::Batch batch);
 
@@ -410,7 +410,6 @@ class Engine {
   kv::Store& store_;
   const Clock& clock_;
   const Identity identity_;
-  const std::uint64_t run_;      // of this process
   const std::uint64_t members_hash_;  // of the hashstate
 
   // Any thread.

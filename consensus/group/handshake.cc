@@ -7,8 +7,9 @@ namespace {
 
 constexpr std::size_t kTextMax = 1024;
 
-void write(Writer& out, const PeerMemory& self) {
-  out.raw(self.incarnation.view()).u64(self.boot_epoch).u64(self.run);
+void write(Writer& out, const PeerMemory& self, const std::vector<std::uint32_t>& earlier) {
+  out.raw(self.incarnation.view()).u64(self.boot_epoch).u64(self.run).u16(static_cast<std::uint16_t>(earlier.size()));
+  for (const std::uint32_t run : earlier) out.u32(run);
 }
 
 Incarnation incarnation(Reader& in) {
@@ -24,6 +25,14 @@ PeerMemory memory(Reader& in) {
   return self;
 }
 
+std::vector<std::uint32_t> earlier_runs(Reader& in) {
+  std::vector<std::uint32_t> runs;
+  const std::uint16_t count = in.u16();
+  if (count > kEarlierRunsMax) in.reject();
+  for (std::uint16_t i = 0; i < count && in.ok(); ++i) runs.push_back(in.u32());
+  return runs;
+}
+
 std::string text(Reader& in) {
   const std::string_view bytes = in.bytes();
   if (bytes.size() > kTextMax) in.reject();
@@ -36,7 +45,7 @@ std::string encode(const Hello& hello) {
   Writer out;
   out.u8(static_cast<std::uint8_t>(hello.purpose)).bytes(hello.token).bytes(hello.from).bytes(hello.to);
   out.u16(hello.shards).u64(hello.members).raw(hello.cluster_id.view());
-  write(out, hello.self);
+  write(out, hello.self, hello.earlier);
   out.u64(hello.recovery_epoch);
   out.boolean(hello.replace);
   return std::move(out).take();
@@ -53,6 +62,7 @@ Result<Hello> decode_hello(std::string_view payload) {
   hello.members = in.u64();
   hello.cluster_id = incarnation(in);
   hello.self = memory(in);
+  hello.earlier = earlier_runs(in);
   hello.recovery_epoch = in.u64();
   hello.replace = in.boolean();
   if (!in.ok() || !in.empty() || purpose < 1 || purpose > 2 || hello.self.incarnation.empty())
@@ -65,7 +75,7 @@ std::string encode(const Welcome& welcome) {
   Writer out;
   out.boolean(welcome.accepted).bytes(std::string_view(welcome.reason).substr(0, kTextMax)).bytes(welcome.label);
   out.raw(welcome.cluster_id.view());
-  write(out, welcome.self);
+  write(out, welcome.self, welcome.earlier);
   out.u64(welcome.recovery_epoch);
   return std::move(out).take();
 }
@@ -78,6 +88,7 @@ Result<Welcome> decode_welcome(std::string_view payload) {
   welcome.label = text(in);
   welcome.cluster_id = incarnation(in);
   welcome.self = memory(in);
+  welcome.earlier = earlier_runs(in);
   welcome.recovery_epoch = in.u64();
   if (!in.ok() || !in.empty()) return fail(Code::kProtocol, "welcome: malformed");
   return welcome;

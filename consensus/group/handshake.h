@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "consensus/group/identity.h"
 #include "src/base/error.h"
@@ -21,6 +22,7 @@ struct Hello {
   std::uint64_t members = 0;     // hash of labels and weights: nodes form a cluster only with the same hashstate
   Incarnation cluster_id;        // zeros until the cluster has formed
   PeerMemory self;               // incarnation, boot epoch, run
+  std::vector<std::uint32_t> earlier{};  // Identity::earlier
   std::uint64_t recovery_epoch = 0;
   bool replace = false;          // take this folder for the label's, if the one before is gone: the operator says so
 };
@@ -31,6 +33,7 @@ struct Welcome {
   std::string label{};
   Incarnation cluster_id;
   PeerMemory self;
+  std::vector<std::uint32_t> earlier{};
   std::uint64_t recovery_epoch = 0;
 };
 

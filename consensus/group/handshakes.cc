@@ -17,7 +17,8 @@ Hello Engine::hello(std::size_t peer, Hello::Purpose purpose) const {
           .shards = options_.shards,
           .members = members_hash_,
           .cluster_id = system_ ? system_->cluster_id : Incarnation{},
-          .self = {.incarnation = identity_.incarnation, .boot_epoch = identity_.boot_epoch, .run = run_},
+          .self = {.incarnation = identity_.incarnation, .boot_epoch = identity_.boot_epoch, .run = identity_.run},
+          .earlier = identity_.earlier,
           .recovery_epoch = recovery_epoch_,
           .replace = options_.replace};
 }
@@ -30,7 +31,8 @@ std::string Engine::bygone(const std::string& label, std::uint64_t recovery_epoc
                      label, recovery_epoch, recovery_epoch_, label);
 }
 
-std::string Engine::objection(const std::string& label, const Incarnation& cluster_id, const PeerMemory& self) {
+std::string Engine::objection(const std::string& label, const Incarnation& cluster_id, const PeerMemory& self,
+                              std::span<const std::uint32_t> earlier) {
   if (label == options_.label)
     return fmt::format("two nodes have the label {}; give each node of the hashstate its own", label);
   const auto peer = slot_of(label);
@@ -59,19 +61,28 @@ std::string Engine::objection(const std::string& label, const Incarnation& clust
       return fmt::format("two nodes have the label {}: another one, with incarnation {}, is connected", label, known->second.incarnation.hex());
     return {};
   }
-  if (known->second.boot_epoch > self.boot_epoch)
-    return fmt::format("{} runs with an older copy of its metadata folder (start {}, it was seen at {}): it has forgotten what it "
-                       "promised since. Move the folder aside",
-                       label, self.boot_epoch, known->second.boot_epoch);
-  if (known->second.boot_epoch == self.boot_epoch && known->second.run != self.run)
-    return fmt::format("two processes run as {} with copies of one metadata folder; stop one of them", label);
+  switch (judge_start(known->second, self, earlier)) {
+    case Start::kSame:
+    case Start::kLater: return {};
+    case Start::kOlder:
+    case Start::kForked:
+      return fmt::format("{} runs with an older copy of its metadata folder (start {}, it was seen at {}): it has forgotten what it "
+                         "promised since. Move the folder aside",
+                         label, self.boot_epoch, known->second.boot_epoch);
+    case Start::kTwin: return fmt::format("two processes run as {} with copies of one metadata folder; stop one of them", label);
+    case Start::kUnknown:
+      return fmt::format("{} has been started {} times since it was met here: whether its metadata folder is still the same cannot be told. "
+                         "On {}: `kraken repair --set-aside --data <metadata.path>`, then start it with --replace",
+                         label, self.boot_epoch - known->second.boot_epoch, label);
+  }
   return {};
 }
 
 net::Task<Welcome> Engine::greet(Hello from) {
   Welcome welcome{.label = options_.label,
                   .cluster_id = system_ ? system_->cluster_id : Incarnation{},
-                  .self = {.incarnation = identity_.incarnation, .boot_epoch = identity_.boot_epoch, .run = run_},
+                  .self = {.incarnation = identity_.incarnation, .boot_epoch = identity_.boot_epoch, .run = identity_.run},
+                  .earlier = identity_.earlier,
                   .recovery_epoch = recovery_epoch_};
   if (from.token != options_.cluster_token) {
     welcome.reason = "its cluster token is another one";
@@ -84,7 +95,7 @@ net::Task<Welcome> Engine::greet(Hello from) {
   } else if (!from.cluster_id.empty() && !bygone(from.from, from.recovery_epoch).empty()) {
     welcome.reason = bygone(from.from, from.recovery_epoch);
   } else {
-    welcome.reason = objection(from.from, from.cluster_id, from.self);
+    welcome.reason = objection(from.from, from.cluster_id, from.self, from.earlier);
     if (!welcome.reason.empty() && from.replace && strangers_.contains(from.from)) replace_wanted_.insert(from.from);
   }
   if (!welcome.reason.empty()) {
@@ -108,7 +119,7 @@ net::Task<void> Engine::welcomed(std::size_t peer, Welcome welcome) {
   if (!welcome.accepted) co_return fail(Code::kDenied, "{} refuses this node: {}", member.label, welcome.reason);
   if (welcome.label != member.label)
     co_return fail(Code::kDenied, "{}:{} answers as {}, the hashstate has {} there", member.host, member.port, welcome.label, member.label);
-  if (std::string why = objection(welcome.label, welcome.cluster_id, welcome.self); !why.empty())
+  if (std::string why = objection(welcome.label, welcome.cluster_id, welcome.self, welcome.earlier); !why.empty())
     co_return fail(Code::kDenied, "{}", why);
   if (std::string why = bygone(welcome.label, welcome.recovery_epoch); !why.empty() && !welcome.cluster_id.empty())
     co_return fail(Code::kDenied, "{}", why);

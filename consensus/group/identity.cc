@@ -1,12 +1,15 @@
 #include "consensus/group/identity.h"
 
+#include <algorithm>
+
+#include "consensus/group/mutants.h"
 #include "src/base/codec.h"
 #include "storage/kv/keys.h"
 
 namespace kraken::group {
 namespace {
 
-constexpr std::uint8_t kVersion = 2;
+constexpr std::uint8_t kVersion = 3;
 
 std::string key(char what) { return kv::shard_prefix(kv::kNodeShard) + what; }
 
@@ -23,9 +26,26 @@ std::string pledge_key() { return key('g'); }
 std::string recovery_key() { return key('r'); }
 std::string peer_key(std::string_view label) { return key('p') + std::string(label); }
 
+void begin_start(Identity& identity, std::uint64_t run) {
+  if (identity.boot_epoch++ != 0) identity.earlier.insert(identity.earlier.begin(), static_cast<std::uint32_t>(identity.run));
+  identity.earlier.resize(std::min(identity.earlier.size(), kEarlierRunsMax));
+  identity.run = run;
+}
+
+Start judge_start(const PeerMemory& met, const PeerMemory& now, std::span<const std::uint32_t> earlier) {
+  if (now.boot_epoch < met.boot_epoch) return Start::kOlder;
+  if (now.boot_epoch == met.boot_epoch) return now.run == met.run ? Start::kSame : Start::kTwin;
+  if (mutant(Mutant::kForkAccepted)) return Start::kLater;
+  const std::uint64_t back = now.boot_epoch - met.boot_epoch;
+  if (back > earlier.size()) return Start::kUnknown;
+  return earlier[back - 1] == static_cast<std::uint32_t>(met.run) ? Start::kLater : Start::kForked;
+}
+
 std::string encode(const Identity& identity) {
   Writer out;
-  out.u8(kVersion).bytes(identity.label).u16(identity.shards).raw(identity.incarnation.view()).u64(identity.boot_epoch);
+  out.u8(kVersion).bytes(identity.label).u16(identity.shards).raw(identity.incarnation.view()).u64(identity.boot_epoch).u64(identity.run);
+  out.u16(static_cast<std::uint16_t>(identity.earlier.size()));
+  for (const std::uint32_t run : identity.earlier) out.u32(run);
   return std::move(out).take();
 }
 
@@ -37,6 +57,10 @@ Result<Identity> decode_identity(std::string_view bytes) {
   identity.shards = in.u16();
   const std::string_view incarnation = in.raw(16);
   identity.boot_epoch = in.u64();
+  identity.run = in.u64();
+  const std::uint16_t earlier = in.u16();
+  if (earlier > kEarlierRunsMax) in.reject();
+  for (std::uint16_t i = 0; i < earlier && in.ok(); ++i) identity.earlier.push_back(in.u32());
   KR_CHECK(in.finish("identity"));
   identity.incarnation = Incarnation::from(incarnation);
   return identity;

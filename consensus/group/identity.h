@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,7 +30,15 @@ struct Identity {
   std::uint16_t shards = 0;
   Incarnation incarnation;
   std::uint64_t boot_epoch = 0;  // counts starts; 1 is the first
+  std::uint64_t run = 0;         // random, of the latest start
+  std::vector<std::uint32_t> earlier{};  // lower halves of the runs before it, newest first, at most kEarlierRunsMax
 };
+
+/// So many starts back a peer can still tell whether a folder is the one that it met. 16 KB in the identity and in a handshake.
+constexpr std::size_t kEarlierRunsMax = 4096;
+
+/// One more start of the folder. To be durable before anybody hears of it.
+void begin_start(Identity& identity, std::uint64_t run);
 
 /// What a peer durably was when it last shook hands.
 struct PeerMemory {
@@ -37,6 +46,19 @@ struct PeerMemory {
   std::uint64_t boot_epoch = 0;
   std::uint64_t run = 0;  // random, of its process: tells a copy of a folder that runs beside the original
 };
+
+/// How a start of a folder relates to the one of it that was met last. Of the same incarnation.
+enum class Start : std::uint8_t {
+  kSame,
+  kLater,    // of a folder that has been through the one that was met
+  kOlder,    // of a copy from before that one
+  kTwin,     // another process, with as many starts behind it
+  kForked,   // of a copy from before that one, which has been started as often since, or more often
+  kUnknown,  // the one that was met lies more than kEarlierRunsMax starts back
+};
+
+/// A start counter alone would be overtaken: whoever is refused is started again, and each start of the copy counts.
+Start judge_start(const PeerMemory& met, const PeerMemory& now, std::span<const std::uint32_t> earlier);
 
 std::string identity_key();
 std::string system_copy_key();

@@ -20,6 +20,7 @@ enum class Mutant : std::uint8_t {
   kFrameUnchecked,          // nor a frame's
   kTruncateOne,             // a truncation takes one entry away and leaves those behind it
   kVoteNotStored,           // the hard state on disk has the term and not the vote
+  kForkAccepted,            // an old copy of a folder is believed once it has been started often enough
   kInstallKeepsLog,         // an installed snapshot leaves the old log in place
   kCount,
 };

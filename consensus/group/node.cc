@@ -8,6 +8,7 @@
 #include "src/base/assert.h"
 #include "src/base/codec.h"
 #include "src/base/log.h"
+#include "src/base/rng.h"
 #include "src/net/listen.h"
 
 namespace kraken::group {
@@ -34,7 +35,7 @@ Result<> check(const NodeOptions& options) {
 Result<Identity> identify(const NodeOptions& options, const LoadedIdentity& loaded) {
   if (!loaded.identity) {
     if (loaded.system) return fail(Code::kCorrupt, "the metadata folder belongs to a cluster but has no identity");
-    return Identity{.label = options.label, .shards = options.shards, .incarnation = Incarnation::random(), .boot_epoch = 1};
+    return Identity{.label = options.label, .shards = options.shards, .incarnation = Incarnation::random()};
   }
   Identity identity = *loaded.identity;
   if (identity.label != options.label)
@@ -47,7 +48,6 @@ Result<Identity> identify(const NodeOptions& options, const LoadedIdentity& load
                 identity.shards, options.shards);
   if (loaded.system && loaded.system->shards != options.shards)
     return fail(Code::kCorrupt, "the metadata folder's cluster has {} shards, its identity {}", loaded.system->shards, options.shards);
-  ++identity.boot_epoch;
   return identity;
 }
 
@@ -74,6 +74,7 @@ Result<std::unique_ptr<Node>> Node::open(NodeOptions options, StateMachine& mach
   KR_CHECK(check(options));
   KR_TRY(LoadedIdentity loaded, load_identity(store));
   KR_TRY(Identity identity, identify(options, loaded));
+  begin_start(identity, random_seed());
   KR_TRY(net::Acceptor acceptor, net::listen(options.listen_host, options.listen_port));
   const std::uint16_t port = acceptor.port();
   kv::Batch batch;

@@ -330,6 +330,9 @@ bool Cluster::expendable(size_t node) {
       votes = votes || replica->node == node;
     }
     if (votes && core.conf().voters.size() < 3) return false;
+    // Nor may the voters that are on their way be too few without it.
+    const auto& target = world_.target[g];
+    if (target.size() < 3 && std::find(target.begin(), target.end(), node) != target.end()) return false;
     // Another node might still lead, or be about to, under a configuration of its own.
     for (const auto& other : world_.nodes) {
       const Core* theirs = other->core(shard);
@@ -350,7 +353,6 @@ void Cluster::lose(size_t node) {
 void Cluster::wipe(size_t node) {
   Node& n = *world_.nodes[node];
   if (n.up()) n.crash();
-  const Incarnation old = n.incarnation();
   if (mutant(DriverMutant::kWipedKeepsId)) {
     std::vector<std::pair<ShardId, ReplicaId>> replicas;
     for (size_t g = 0; g < world_.groups(); g++) {
@@ -359,7 +361,7 @@ void Cluster::wipe(size_t node) {
         if (replica.node == node && !replica.gone) replicas.emplace_back(shard, id);
     }
     world_.oracle->disk_changed(node);
-    n.format(old, replicas, n.boot_epoch());
+    n.format(group::Identity(n.identity()), replicas);
   } else {
     for (size_t g = 0; g < world_.groups(); g++)
       for (auto& [id, replica] : world_.directory.of(ShardId{static_cast<uint16_t>(g)}))
@@ -387,7 +389,7 @@ void Cluster::restore_old(size_t node) {
   auto& image = images_[node];
   if (!n.up()) return;
   if (!image || image->incarnation != n.incarnation()) {
-    image = Image{n.image(), n.incarnation(), n.boot_epoch()};
+    image = Image{n.image(), n.incarnation(), n.identity().boot_epoch};
     return;
   }
   // Peers must have met a later start of the node than the image's next one would be: else nobody can know.
@@ -411,6 +413,13 @@ void Cluster::restore_old(size_t node) {
   n.restore(image->rows);
   image.reset();
   restart_later(node, ms(100));
+  // Whoever is refused is started again, and each start counts in the copy, too.
+  for (uint64_t again = world_.fault_random.below(4); again > 0; again--)
+    world_.events.after(ms(350 * again), [this, node] {
+      if (!lost_[node] || !world_.nodes[node]->up()) return;
+      world_.nodes[node]->crash();
+      restart_later(node, ms(50));
+    });
   world_.events.after(ms(1'500), [this, node] { wipe(node); });
 }
 
@@ -423,7 +432,8 @@ void Cluster::move_shards() {
     for (size_t i = 0; i < n; i++) order.push_back(i);
     for (size_t i = n - 1; i > 0; i--) std::swap(order[i], order[r.below(i + 1)]);
     order.resize(r.chance(0.8) ? std::min<size_t>(3, n) : r.between(1, n));
-    world_.target[g] = order;
+    const bool counts_on_lost = order.size() < 3 && std::any_of(order.begin(), order.end(), [this](size_t node) { return lost_[node]; });
+    if (!counts_on_lost) world_.target[g] = order;
   }
 }
 

@@ -16,14 +16,14 @@ const std::vector<NamedMutant>& all_mutants() {
                                    "majority_of_new_only"});
     const auto group = add("group", {"session_executes_twice", "session_unknown_executes", "session_older_boot", "session_forgets_low",
                                      "session_not_stored", "applied_not_in_batch", "time_not_stored", "entry_unbound", "entry_unchecked",
-                                     "frame_unchecked", "truncate_one", "vote_not_stored", "install_keeps_log"});
+                                     "frame_unchecked", "truncate_one", "vote_not_stored", "fork_accepted", "install_keeps_log"});
     const auto state = add("state", {"cas_ignores_revision", "cas_ignores_absence", "refused_writes", "delete_keeps_tag", "claim_ignores_claim",
                                      "task_ignores_revision", "metainfo_overwritten", "not_deterministic"});
     const auto driver = add("driver", {"snapshot_misses_family", "snapshot_uncommitted_conf", "install_in_two_steps", "compact_above_applied",
                                        "stale_boot_accepted", "wiped_keeps_id", "tombstone_ignored", "replica_id_reused", "read_before_applied",
                                        "gated_early", "persisted_early", "sync_error_ignored", "retry_new_stamp", "hard_state_apart",
                                        "read_at_follower"});
-    static_assert(static_cast<int>(raft::Mutant::kCount) == 18 && static_cast<int>(group::Mutant::kCount) == 14 &&
+    static_assert(static_cast<int>(raft::Mutant::kCount) == 18 && static_cast<int>(group::Mutant::kCount) == 15 &&
                   static_cast<int>(metadata::state::Mutant::kCount) == 9 && static_cast<int>(DriverMutant::kCount) == 16);
     static_cast<void>(raft + group + state + driver);
     return list;

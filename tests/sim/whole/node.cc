@@ -63,10 +63,13 @@ Time Node::to_virtual(Time local_time) const {
 
 // ---- disks and processes ----
 
-void Node::format(const Incarnation& incarnation, const std::vector<std::pair<ShardId, ReplicaId>>& replicas, uint64_t boot_epoch) {
+void Node::format(const Incarnation& incarnation, const std::vector<std::pair<ShardId, ReplicaId>>& replicas) {
+  format(group::Identity{.label = label_of(number_), .shards = static_cast<uint16_t>(world_.options.shards), .incarnation = incarnation}, replicas);
+}
+
+void Node::format(const group::Identity& identity, const std::vector<std::pair<ShardId, ReplicaId>>& replicas) {
   store_ = std::make_unique<Store>();
   kv::Batch batch;
-  const group::Identity identity{.label = label_of(number_), .shards = static_cast<uint16_t>(world_.options.shards), .incarnation = incarnation, .boot_epoch = boot_epoch};
   batch.put(kv::Family::kRaft, group::identity_key(), group::encode(identity));
   for (const auto& [shard, id] : replicas) {
     batch.put(kv::Family::kRaft, node_key(kReplica, shard), number_row(raw(id)));
@@ -94,7 +97,7 @@ void Node::start() {
   auto loaded = group::load_identity(*store_);
   if (!loaded || !loaded->identity) violated("node does not start", fmt::format("node {}: identity", number_));
   identity_ = *loaded->identity;
-  identity_.boot_epoch++;
+  group::begin_start(identity_, world_.random.next() | 1);
   for (size_t peer = 0; peer < world_.options.nodes; peer++)
     if (const auto found = loaded->peers.find(label_of(peer)); found != loaded->peers.end()) known_[peer] = found->second;
   kv::Batch batch;
@@ -102,7 +105,7 @@ void Node::start() {
   require(store_->write(batch, kv::Durability::kSynced).has_value(), "simulator", "write");
   world_.oracle->started(number_, identity_.incarnation, identity_.boot_epoch);
   self_tag_ = world_.selves.size();
-  world_.selves.push_back({.incarnation = identity_.incarnation, .boot_epoch = identity_.boot_epoch, .run = world_.random.next() | 1});
+  world_.selves.push_back({{.incarnation = identity_.incarnation, .boot_epoch = identity_.boot_epoch, .run = identity_.run}, identity_.earlier});
   status_ = Status::kUp;
   frozen_until_ = timer_at_ = next_housekeeping_ = Time{};
   timer_at_ = Time::max();
@@ -111,7 +114,11 @@ void Node::start() {
   for (size_t i = 0; i < world_.groups(); i++) {
     const ShardId shard{static_cast<uint16_t>(i)};
     const ReplicaId self{read_number(*store_, node_key(kReplica, shard))};
-    if (raw(self) != 0) open_group(shard, self);
+    if (raw(self) != 0) {
+      open_group(shard, self);
+    } else if (const ReplicaId was = world_.oracle->disk(number_, shard).self; raw(was) != 0) {
+      destroyed(shard, was);  // power went after the erasure was durable and before anybody heard of it
+    }
     if (!up()) return;
   }
   if (reached(Point::kAfterBoot)) return;
@@ -382,13 +389,12 @@ void Node::deliver(const Packet& packet) {
 }
 
 bool Node::accept(const Packet& packet) {
-  const group::PeerMemory& self = world_.selves[packet.incarnation_tag];
+  const group::PeerMemory& self = world_.selves[packet.incarnation_tag].memory;
   const auto known = known_.find(packet.from);
   if (known != known_.end() && known->second.incarnation == self.incarnation) {
-    const group::PeerMemory& was = known->second;
-    if (was.boot_epoch == self.boot_epoch && was.run == self.run) return true;
-    const bool stale = was.boot_epoch >= self.boot_epoch;
-    if (stale && !mutant(DriverMutant::kStaleBootAccepted)) return false;
+    const group::Start start = group::judge_start(known->second, self, world_.selves[packet.incarnation_tag].earlier);
+    if (start == group::Start::kSame) return true;
+    if (start != group::Start::kLater && !mutant(DriverMutant::kStaleBootAccepted)) return false;
   }
   // As formation.cc: durable before anything is exchanged, so that an older copy of the peer is recognised after our own crash, too.
   const auto writing = remembering_.find(packet.from);
@@ -506,6 +512,7 @@ void Node::destroy(ShardId shard, ReplicaId id) {
   input([this, shard, id] {
     const Directory::Replica* replica = world_.directory.find(shard, id);
     if (replica == nullptr || replica->node != number_ || replica->incarnation != identity_.incarnation || replica->gone) return;
+    if (creating_.contains(shard)) return;  // said again later
     Group* g = group(shard);
     const bool mine = g != nullptr && g->core.self() == id;
     if (mine && std::exchange(g->stopped, true)) return;
@@ -526,11 +533,15 @@ void Node::destroy(ShardId shard, ReplicaId id) {
         for (size_t f = 0; f < kv::kFamilies; f++) rest.erase_range(kv::family_at(f), from, to);
         require(store_->write(rest, kv::Durability::kSynced).has_value(), "simulator", "write");
       }
-      world_.oracle->destroyed(number_, shard, id);
-      if (Directory::Replica* r = world_.directory.find(shard, id)) r->gone = true;
+      destroyed(shard, id);
     };
     log_queue_.push_back(std::move(item));
   });
+}
+
+void Node::destroyed(ShardId shard, ReplicaId id) {
+  world_.oracle->destroyed(number_, shard, id);
+  if (Directory::Replica* r = world_.directory.find(shard, id)) r->gone = true;
 }
 
 void Node::connection_broken(size_t peer) {

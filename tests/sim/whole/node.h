@@ -36,6 +36,12 @@ namespace kraken::sim::whole {
 class Node;
 class History;
 
+/// What a process says of itself when it connects.
+struct Self {
+  group::PeerMemory memory;
+  std::vector<uint32_t> earlier;
+};
+
 /// What all nodes of a run share.
 struct World {
   World(const Options& o, uint64_t seed);
@@ -52,7 +58,7 @@ struct World {
   std::vector<std::unique_ptr<Node>> nodes;
   std::vector<raft::ConfState> first_conf;     // by shard: what it was formed with
   std::vector<std::vector<size_t>> target;     // by shard: the nodes that should vote
-  std::vector<group::PeerMemory> selves;       // by Packet::incarnation_tag
+  std::vector<Self> selves;                    // by Packet::incarnation_tag
   std::optional<size_t> dropped_kind;          // of message, between all nodes
   uint64_t trace = 0, steps = 0, snapshots = 0, corrupt_rejected = 0, read_at_disk = 0;
   bool verbose = false, calm = false;
@@ -79,11 +85,12 @@ class Node {
   Status status() const { return status_; }
   bool frozen() const { return world_.events.now() < frozen_until_; }
   const Incarnation& incarnation() const { return identity_.incarnation; }
-  uint64_t boot_epoch() const { return identity_.boot_epoch; }
+  const group::Identity& identity() const { return identity_; }
   const Store& store() const { return *store_; }
 
   /// An empty disk becomes this node's. `replicas`: (shard, id) that it is born with.
-  void format(const Incarnation& incarnation, const std::vector<std::pair<ShardId, ReplicaId>>& replicas, uint64_t boot_epoch = 0);
+  void format(const Incarnation& incarnation, const std::vector<std::pair<ShardId, ReplicaId>>& replicas);
+  void format(const group::Identity& identity, const std::vector<std::pair<ShardId, ReplicaId>>& replicas);
   void start();
   void crash();
   void crash_at(Point p, std::function<void()> then);
@@ -148,6 +155,7 @@ class Node {
   bool accept(const Packet& packet);
   void route(ShardId shard, const Message& m);
   void maybe_create(ShardId shard, ReplicaId id);
+  void destroyed(ShardId shard, ReplicaId id);
   void check_bounds() const;
 
   // node_groups.cc: stepping, storage, apply, snapshots

@@ -452,6 +452,7 @@ void Node::reconcile(Group& g) {
   ConfState next = conf;
   next.placement_epoch = conf.placement_epoch;
   bool waits = false;
+  size_t up = 0;
   std::vector<ReplicaId> voters, belong;
   for (const size_t node : world_.target[g.shard.value()]) {
     const Incarnation& incarnation = world_.nodes[node]->incarnation();
@@ -463,13 +464,14 @@ void Node::reconcile(Group& g) {
         if (replica.node == node && replica.incarnation == incarnation) mine = id;
     if (!mine) mine = world_.directory.add(g.shard, node, incarnation);
     belong.push_back(*mine);
+    const auto& peers = g.core.peers();
+    const auto peer = std::find_if(peers.begin(), peers.end(), [&](const Core::Peer& p) { return p.id == *mine; });
+    const bool answers = *mine == g.core.self() || (peer != peers.end() && now_ - peer->last_contact < ms(300));
+    if (answers) up++;
     if (contains(conf.voters, *mine)) {
       voters.push_back(*mine);
     } else if (contains(conf.learners, *mine)) {
-      bool caught_up = false;
-      for (const Core::Peer& peer : g.core.peers())
-        caught_up = caught_up || (peer.id == *mine && raw(peer.match) != 0 && raw(peer.match) + 8 >= raw(v.commit) && now_ - peer.last_contact < ms(300));
-      if (caught_up) voters.push_back(*mine);
+      if (answers && raw(peer->match) != 0 && raw(peer->match) + 8 >= raw(v.commit)) voters.push_back(*mine);
       else waits = true;
     } else {
       next.learners.push_back(*mine);
@@ -484,7 +486,7 @@ void Node::reconcile(Group& g) {
   std::vector<ReplicaId> have = conf.voters, want = voters;
   std::sort(have.begin(), have.end());
   std::sort(want.begin(), want.end());
-  if (have == want) return;
+  if (have == want || up * 2 <= voters.size()) return;
   if (!contains(voters, g.core.self())) {
     for (const ReplicaId id : voters)
       if (contains(conf.voters, id)) return transfer(g.shard, id);

@@ -21,7 +21,7 @@ SystemState state() {
 TEST(Identity, IsReadBackAsWritten) {
   kv::MemoryStore store;
   EXPECT_FALSE(load_identity(store)->identity);
-  const Identity identity{.label = "node0", .shards = 128, .incarnation = Incarnation::random(), .boot_epoch = 9};
+  const Identity identity{.label = "node0", .shards = 128, .incarnation = Incarnation::random(), .boot_epoch = 9, .run = 77, .earlier = {6, 5}};
   const PeerMemory peer{.incarnation = Incarnation::random(), .boot_epoch = 3, .run = 5};
   kv::Batch batch;
   batch.put(kv::Family::kRaft, identity_key(), encode(identity));
@@ -34,6 +34,8 @@ TEST(Identity, IsReadBackAsWritten) {
   EXPECT_EQ(loaded->identity->label, "node0");
   EXPECT_EQ(loaded->identity->incarnation, identity.incarnation);
   EXPECT_EQ(loaded->identity->boot_epoch, 9U);
+  EXPECT_EQ(loaded->identity->run, 77U);
+  EXPECT_EQ(loaded->identity->earlier, (std::vector<std::uint32_t>{6, 5}));
   EXPECT_EQ(loaded->system->nodes.size(), 3U);
   EXPECT_EQ(loaded->peers.at("node1").boot_epoch, 3U);
   EXPECT_EQ(loaded->pledge, peer.incarnation);
@@ -53,6 +55,41 @@ TEST(Identity, TheNewerOfTheCopyAndGroupZerosRowsCounts) {
   later.put(kv::Family::kRaft, system_copy_key(), encode(newer));
   ASSERT_TRUE(store.write(later, kv::Durability::kSynced));
   EXPECT_EQ(load_identity(store)->system->epoch, 3U);
+}
+
+PeerMemory memory_of(const Identity& identity) {
+  return {.incarnation = identity.incarnation, .boot_epoch = identity.boot_epoch, .run = identity.run};
+}
+
+// A counter of starts alone is overtaken by whoever restarts what was refused (kraken_sim 3489).
+TEST(Starts, ACopyIsToldFromTheFolderHoweverOftenItIsStarted) {
+  Identity folder{.label = "a", .shards = 1, .incarnation = Incarnation::random()};
+  begin_start(folder, 0x1'0000'0001);
+  Identity copy = folder;
+  begin_start(folder, 2);
+  const PeerMemory met = memory_of(folder);
+  EXPECT_EQ(judge_start(met, met, folder.earlier), Start::kSame);
+  EXPECT_EQ(judge_start(met, memory_of(copy), copy.earlier), Start::kOlder);
+  begin_start(copy, 3);
+  EXPECT_EQ(judge_start(met, memory_of(copy), copy.earlier), Start::kTwin);
+  for (std::uint64_t run = 4; run < 40; ++run) {
+    begin_start(copy, run);
+    EXPECT_EQ(judge_start(met, memory_of(copy), copy.earlier), Start::kForked) << run;
+    begin_start(folder, 100 + run);
+    EXPECT_EQ(judge_start(met, memory_of(folder), folder.earlier), Start::kLater) << run;
+  }
+}
+
+TEST(Starts, WhatLiesTooFarBackIsNotGuessed) {
+  Identity folder{.label = "a", .shards = 1, .incarnation = Incarnation::random()};
+  begin_start(folder, 1);
+  const PeerMemory met = memory_of(folder);
+  for (std::uint64_t run = 2; run < 2 + kEarlierRunsMax; ++run) begin_start(folder, run);
+  EXPECT_EQ(judge_start(met, memory_of(folder), folder.earlier), Start::kLater);
+  begin_start(folder, 9);
+  EXPECT_EQ(folder.earlier.size(), kEarlierRunsMax);
+  EXPECT_EQ(judge_start(met, memory_of(folder), folder.earlier), Start::kUnknown);
+  EXPECT_TRUE(decode_identity(encode(folder)));
 }
 
 TEST(Replica, ItsRecordsAreBoundToTheirShard) {

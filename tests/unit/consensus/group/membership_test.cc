@@ -91,8 +91,13 @@ TEST(Membership, AnOlderCopyOfAFolderIsRefused) {
   }
   std::filesystem::remove_all(folder);
   std::filesystem::rename(cluster.folder() / "backup", folder);
-  ASSERT_TRUE(cluster.start(2));
-  EXPECT_TRUE(Cluster::eventually([&] { return refused(cluster.node(2), "older copy"); })) << cluster.node(2).not_ready();
+  // However often its operator tries again: each start counts in the copy, too.
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(cluster.start(2));
+    const auto why = i == 1 ? "two processes" : "older copy";  // as many starts as the original had
+    EXPECT_TRUE(Cluster::eventually([&] { return refused(cluster.node(2), why); })) << i << ": " << cluster.node(2).not_ready();
+    cluster.stop(2);
+  }
 }
 
 TEST(Membership, TwoNodesWithOneLabelAreFoundOut) {
