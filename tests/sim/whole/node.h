@@ -94,7 +94,10 @@ class Node {
   void start();
   void crash();
   void crash_at(Point p, std::function<void()> then);
-  void disarm() { crash_point_ = Point::kNone; }
+  void disarm() {
+    crash_point_ = Point::kNone;
+    sync_fails_ = false;
+  }
   void freeze(Time until);
   void jump(Time by) { clock_base_ += by; }
   void stall_disk(Time until) { stalled_until_ = until; }
