@@ -2,6 +2,7 @@
 // origin's public paths too, so that one address is enough (design §3).
 
 #include "http/errors.h"
+#include "http/health.h"
 #include "http/router.h"
 #include "src/admin/inspect.h"
 #include "src/admin/process.h"
@@ -107,17 +108,17 @@ void Node::Impl::make_servers() {
   origin::add_routes(origin_routes, origin);
   http::Router public_routes;
   origin::add_routes(public_routes, origin);
-  origin::add_health(origin_routes, ready);
+  http::add_health(origin_routes, ready);
   blobs::add_internal_routes(origin_routes, *blobs_);
   http::Router index_routes;
   build_index::add_routes(index_routes, index);
-  build_index::add_health(index_routes, ready);
+  http::add_health(index_routes, ready);
   http::Router tracker_routes;
   tracker::add_routes(tracker_routes, tracker);
-  tracker::add_health(tracker_routes, ready);
+  http::add_health(tracker_routes, ready);
   http::Router proxy_routes;
   proxy::add_routes(proxy_routes, proxy);
-  proxy::add_health(proxy_routes, ready);
+  http::add_health(proxy_routes, ready);
   proxy_routes.merge(index_routes);
   proxy_routes.merge(public_routes);
 

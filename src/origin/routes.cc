@@ -192,16 +192,6 @@ net::Task<void> force_cleanup_v2(Shared, http::Exchange& exchange) {
 
 }  // namespace
 
-void add_health(http::Router& router, std::function<Result<>()> ready) {
-  router.add(http::Method::kGet, "/health",
-             [](http::Exchange& exchange) { return reply_text(exchange, 200, "OK\n"); });
-  router.add(http::Method::kGet, "/readiness", [ready = std::move(ready)](http::Exchange& exchange) {
-    const Result<> now = ready ? ready() : Result<>();
-    return now ? reply_text(exchange, 200, "OK\n")
-               : reply_text(exchange, 503, "not ready to serve traffic: " + now.error().detail);
-  });
-}
-
 void add_routes(http::Router& router, Context context) {
   using http::Method;
   const auto shared = std::make_shared<const Context>(std::move(context));

@@ -42,8 +42,5 @@ struct Context {
 
 /// Stock's API, for the origin port and for the port that serves every role. `context`'s references outlive the server.
 void add_routes(http::Router& router, Context context);
-/// GET /health, GET /readiness (an error's detail is the body of its 503; empty: always ready). Apart, since a port that
-/// several roles share has them once.
-void add_health(http::Router& router, std::function<Result<>()> ready);
 
 }  // namespace kraken::origin

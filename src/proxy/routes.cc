@@ -35,16 +35,4 @@ void add_routes(http::Router& router, Deps deps) {
   router.add(http::Method::kPost, "/registry/notifications", notifications);
 }
 
-void add_health(http::Router& router, std::function<Result<>()> ready) {
-  router.add(http::Method::kGet, "/health",
-             [](http::Exchange& exchange) { return exchange.reply(200, text_headers(), "OK\n"); });
-  router.add(http::Method::kGet, "/readiness", [ready = std::move(ready)](http::Exchange& exchange) {
-    const auto state = ready ? ready() : Result<>{};
-    if (state) return exchange.reply(200, text_headers(), "OK\n");
-    auto answer = http::plain_error(exchange.request(),
-                                    Error{Code::kUnavailable, "not ready to serve traffic: " + state.error().detail});
-    return exchange.reply(answer.status, std::move(answer.headers), std::move(answer.body));
-  });
-}
-
 }  // namespace kraken::proxy

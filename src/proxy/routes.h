@@ -18,10 +18,8 @@ struct Deps {
   std::uint64_t prefetch_bytes_max = std::uint64_t{50} << 30;
 };
 
-/// /v2/..., /proxy/v1|v2/registry/prefetch, /registry/notifications. Without /health and /readiness (add_health): a
+/// /v2/..., /proxy/v1|v2/registry/prefetch, /registry/notifications. Without /health and /readiness (http/health.h): a
 /// port that several roles share has them once.
 void add_routes(http::Router& router, Deps deps);
-/// GET /readiness: the error's detail is in the body of a 503. Empty: always ready.
-void add_health(http::Router& router, std::function<Result<>()> ready);
 
 }  // namespace kraken::proxy

@@ -156,14 +156,4 @@ void add_routes(http::Router& router, Deps deps) {
   add(http::Method::kGet, "/namespace/<ns>/blobs/<digest>/metainfo", &Handlers::metainfo);
 }
 
-void add_health(http::Router& router, std::function<Result<>()> ready) {
-  router.add(http::Method::kGet, "/health",
-             [](http::Exchange& exchange) { return exchange.reply(200, text_headers(), "OK\n"); });
-  router.add(http::Method::kGet, "/readiness", [ready = std::move(ready)](http::Exchange& exchange) {
-    const auto state = ready ? ready() : Result<>{};
-    if (state) return exchange.reply(200, text_headers(), "OK\n");
-    return refuse(exchange, Error{Code::kUnavailable, "not ready to serve traffic: " + state.error().detail});
-  });
-}
-
 }  // namespace kraken::tracker

@@ -70,7 +70,5 @@ struct Deps {
 };
 
 void add_routes(http::Router& router, Deps deps);
-/// GET /health and /readiness; an error of `ready` (empty: always ready) is in the body of a 503.
-void add_health(http::Router& router, std::function<Result<>()> ready);
 
 }  // namespace kraken::tracker

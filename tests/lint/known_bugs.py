@@ -48,6 +48,8 @@ def self_test():
 
 
 def main():
+    if len(sys.argv) != 2:
+        sys.exit("usage: known_bugs.py ROOT | known_bugs.py --self-test")
     if sys.argv[1] == "--self-test":
         self_test()
         return 0

@@ -3,6 +3,9 @@
 #include "http/client.h"
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -196,6 +199,40 @@ TEST_F(ClientTest, AnAnswerThatEndsEarlyIsAnErrorNeverAnEnd) {
     auto got = run(get(one.port(), "/"));
     ASSERT_FALSE(got) << name;
     EXPECT_EQ(Code::kClosed, got.error().code) << name << " " << got.error().to_string();
+  }
+}
+
+/// Until the other end has all of it, so that the next bytes come apart.
+void say_and_wait(int fd, std::string_view text) {
+  say(fd, text);
+  for (int unacknowledged = 1; unacknowledged > 0; std::this_thread::yield())
+    if (::ioctl(fd, SIOCOUTQ, &unacknowledged) != 0) return;
+}
+
+TEST_F(ClientTest, AnAnswerMayBeCutAnywhere) {
+  const std::string answers[] = {
+      "HTTP/1.1 200 OK\r\nX-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+      "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX-Length: 5\r\ntransfer-encoding: chunked\r\n\r\n2;a=b\r\nhe\r\n3\r\nllo\r\n0\r\nX-Trailer: t\r\n\r\n",
+      "HTTP/1.0 200 OK\r\nX-Length: 5\r\n\r\nhello",
+  };
+  for (const std::string& answer : answers) {
+    RawServer one([&](int fd, int cut) {
+      const int on = 1;
+      ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      (void)read_request_head(fd);
+      say_and_wait(fd, std::string_view(answer).substr(0, static_cast<std::size_t>(cut)));
+      say(fd, std::string_view(answer).substr(static_cast<std::size_t>(cut)));
+      ::shutdown(fd, SHUT_WR);
+    });
+    for (std::size_t cut = 0; cut < answer.size(); ++cut) {
+      ClientRequest request = get(one.port(), "/");
+      request.headers.set("Connection", "close");
+      const auto got = run(std::move(request));
+      ASSERT_TRUE(got) << cut << ": " << got.error().to_string();
+      EXPECT_EQ(200, got->status) << cut;
+      EXPECT_EQ("5", got->headers.get("X-Length").value_or("")) << cut;
+      EXPECT_EQ("hello", got->body) << cut;
+    }
   }
 }
 

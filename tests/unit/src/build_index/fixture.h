@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "http/health.h"
 #include "http/router.h"
 #include "src/build_index/routes.h"
 #include "src/build_index/store.h"
@@ -16,7 +17,7 @@ class BuildIndexTest : public ::testing::Test {
   BuildIndexTest() {
     http::Router router;
     add_routes(router, {&tags_, "127.0.0.1:15030"});
-    add_health(router, {});
+    http::add_health(router, {});
     http_ = std::make_unique<kraken::test::HttpHarness>(std::move(router));
   }
   net::Executor executor() { return http_->loops().at(0).executor(); }

@@ -1,3 +1,4 @@
+#include "http/health.h"
 #include "src/origin/routes.h"
 
 #include <nlohmann/json.hpp>
@@ -34,7 +35,7 @@ class Origins {
                                         .cluster = "stock"};
                    };
                    add_routes(router, std::move(context));
-                   add_health(router, {});
+                   http::add_health(router, {});
                  },
                  4u << 20, {"127.0.0.1:15030", "127.0.0.1:15031", "127.0.0.1:15032"}) {}
 

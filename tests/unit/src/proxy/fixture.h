@@ -4,6 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "http/health.h"
 #include "http/router.h"
 #include "src/proxy/cluster_manifests.h"
 #include "src/proxy/routes.h"
@@ -45,7 +46,7 @@ class ProxyTest : public ::testing::Test {
     Deps deps;
     deps.registry = {&blobs_, &blobs_, &manifests_, &manifests_};
     add_routes(router, std::move(deps));
-    add_health(router, {});
+    http::add_health(router, {});
     http_ = std::make_unique<kraken::test::HttpHarness>(std::move(router));
   }
   Digest push_blob(const std::string& repository, const std::string& content) {

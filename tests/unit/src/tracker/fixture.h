@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "http/health.h"
 #include "http/router.h"
 #include "src/tracker/routes.h"
 #include "tests/unit/src/registry/http_harness.h"
@@ -68,7 +69,7 @@ class TrackerTest : public ::testing::Test {
     deps.metainfo = &metainfo_;
     deps.announce_limit = announce_limit;
     add_routes(router, std::move(deps));
-    add_health(router, [this] { return ready_; });
+    http::add_health(router, [this] { return ready_; });
     http_ = std::make_unique<kraken::test::HttpHarness>(std::move(router));
   }
   static std::string body_of(const Digest& digest, const InfoHash& infohash, const PeerInfo& peer) {
