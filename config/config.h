@@ -138,7 +138,15 @@ struct NodeConfig {
     bool sync = true;
     std::uint32_t uploads_max = 512;
     Duration upload_ttl = 6h;
+    Duration scrub_interval = 6h;
+    std::uint32_t scrub_records_per_second = 5000;
   } blobs;
+  struct Repair {
+    std::uint32_t copies_max = 4;
+    std::uint64_t bytes_per_second = 0;  // 0: no limit
+    std::uint32_t records_per_second = 20'000;
+    Duration interval = 10min;
+  } repair;
   Tls tls;
   Log log;
   Threads threads;

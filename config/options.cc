@@ -323,6 +323,12 @@ std::vector<Option<NodeConfig>> make_node_options() {
   KR_OPTION(blobs.sync, boolean("Sync a blob and its folder before it is acknowledged.", "never in production: false makes a 201 mean that the kernel has the bytes, no more"));
   KR_OPTION(blobs.uploads_max, number(1, 100'000, "Uploads in progress on this node; more are refused with 429."));
   KR_OPTION(blobs.upload_ttl, time(kSecond, kAny, "An upload that nobody has touched for this long is removed."));
+  KR_OPTION(blobs.scrub_interval, time(kSecond, kAny, "How often the store's files are compared with the records: files that nothing names go, named ones that are missing are fetched again."));
+  KR_OPTION(blobs.scrub_records_per_second, number(1, 10'000'000, "How fast that comparison reads records.", "lower where it is seen in latencies"));
+  KR_OPTION(repair.copies_max, number(1, 1000, "Blobs that this node, as leader of their shards, has copied to their owners at a time."));
+  KR_OPTION(repair.bytes_per_second, bytes(0, kAny, "At most so much is copied per second by order of one node; 0 is no limit.", "lower where pulls suffer while a ring changes"));
+  KR_OPTION(repair.records_per_second, number(1, 10'000'000, "How fast a leader walks its blob records."));
+  KR_OPTION(repair.interval, time(kSecond, kAny, "How often the records are walked without a reason; ring changes, lost disks and `kraken repair` start a walk at once."));
   add_process(table);
   KR_OPTION(admin.port, port("Health, metrics, status, admin calls, inspect of a running node."));
   KR_OPTION(origin.port, port("Blob API, also node to node."));

@@ -62,6 +62,9 @@ void add_output_option(CLI::App& command, Invocation& invocation);
 /// options and their values (`-o json`, `-ojson`) stay. `shorts`: the letters that are short options.
 std::vector<std::string> rewrite_words(std::vector<std::string> words, std::string_view shorts);
 
+/// `--origin origin0 --repair`, without a subcommand, as `repair --origin origin0`. Takes rewritten words.
+std::vector<std::string> repair_words(std::vector<std::string> words);
+
 /// Rows of text with columns aligned; the first row is the head.
 std::string format_table(const std::vector<std::vector<std::string>>& rows);
 

@@ -59,7 +59,7 @@ int parse_and_run(int argc, char** argv) {
       return int{kExitOk};
     };
   });
-  std::vector<std::string> words = rewrite_words(std::vector<std::string>(argv + 1, argv + argc), "coh");
+  std::vector<std::string> words = repair_words(rewrite_words(std::vector<std::string>(argv + 1, argv + argc), "coh"));
   const std::string first = words.empty() ? "" : words.front();
   std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
   try {

@@ -1,5 +1,5 @@
-// kraken repair: what to type when a disk is damaged, or when a quorum is lost for good. Everything here works on stopped
-// nodes' folders, says what it is about to do, and deletes nothing.
+// kraken repair: what to type when a disk is damaged, or when a quorum is lost for good: that works on stopped nodes' folders,
+// says what it is about to do, and deletes nothing. Without such words it is about blobs (blob_repair_command.cc).
 
 #include <cstdio>
 #include <filesystem>
@@ -20,8 +20,8 @@
 #include "storage/kv/rocksdb/open.h"
 #include "storage/kv/set_aside.h"
 #include "http/url.h"
+#include "tools/blob_repair.h"
 #include "tools/caller.h"
-#include "tools/command.h"
 
 namespace kraken::tools {
 namespace {
@@ -38,8 +38,8 @@ struct Words {
   bool yes_lose_data = false;
   std::string what;  // recover, replace, adopt
   std::string label;
-  std::string host = "127.0.0.1";
   bool force = false;
+  BlobRepairWords blobs;
 };
 
 Result<std::filesystem::path> only_folder(const Words& words) {
@@ -159,7 +159,7 @@ Result<std::string> post(Caller& caller, const std::string& host, std::uint16_t 
 
 int replace(const Words& words) {
   if (words.label.empty()) return report(Error{Code::kInvalidArgument, "name the node: kraken repair replace LABEL"}, "repair"), kExitUsage;
-  const auto target = parse_target(words.host, kAdminPort);
+  const auto target = parse_target(words.blobs.host, kAdminPort);
   if (!target) return report(target.error());
   Caller caller;
   const auto done = post(caller, target->host, target->port, "/ring/replace?label=" + http::query_escape(words.label));
@@ -176,7 +176,7 @@ int adopt(const Words& words) {
                "with one more disk.\n");
     return kExitUsage;
   }
-  const auto target = parse_target(words.host, kAdminPort);
+  const auto target = parse_target(words.blobs.host, kAdminPort);
   if (!target) return report(target.error());
   Caller caller;
   const auto text = caller.get(target->host, target->port, "/status");
@@ -191,13 +191,21 @@ int adopt(const Words& words) {
   return kExitOk;
 }
 
-int run(const Words& words) {
+int run(const Words& words, Output output) {
   if (words.what == "replace") return replace(words);
   if (words.what == "adopt") return adopt(words);
   const int jobs = (words.set_aside ? 1 : 0) + (words.start_again ? 1 : 0) + (words.offline ? 1 : 0);
-  if (jobs != 1) {
+  if (jobs > 1) {
     fmt::print(stderr, "kraken: repair: say one of --set-aside, --start-again, --offline; see `kraken repair --help`\n");
     return kExitUsage;
+  }
+  if (words.what.empty() && (jobs == 0 || words.offline)) {
+    BlobRepairWords blobs = words.blobs;
+    blobs.dry_run = words.dry_run;
+    blobs.offline = words.offline;
+    blobs.config = words.file;
+    blobs.data = words.data;
+    return repair_blobs(blobs, output);
   }
   if (words.set_aside) return set_aside(words);
   if (words.start_again) return start_again(words);
@@ -210,25 +218,28 @@ int run(const Words& words) {
 
 void add_repair(CLI::App& app, Invocation& invocation) {
   auto words = std::make_shared<Words>();
-  CLI::App* repair = app.add_subcommand("repair", "When a disk is damaged, or most nodes are gone for good");
+  CLI::App* repair = app.add_subcommand("repair", "Blobs to where the ring wants them, now; a damaged disk; most nodes gone for good");
   repair->add_flag("--set-aside", words->set_aside, "Rename a stopped node's damaged metadata folder, so that it starts empty and the others fill it");
   repair->add_flag("--start-again", words->start_again, "Let a node start again that its disk has ended three times in a row");
   repair->add_flag("--offline", words->offline, "Work on stopped nodes' folders");
   repair->add_option("what", words->what, "replace LABEL: take the new, empty folder in place of the label's, which is gone. adopt: a new ring, without waiting. "
                                           "With --offline: recover, go on with the survivors of a quorum that is lost for good");
   repair->add_option("label", words->label, "Of replace");
-  repair->add_option("--host", words->host, "replace, adopt: any node that runs; host or host:port of its admin port")->capture_default_str();
   repair->add_flag("--force", words->force, "adopt: although something speaks against it");
-  repair->add_option("--data", words->data, "A stopped node's metadata folder (metadata.path); recover takes all that are left");
-  repair->add_option("-c,--config", words->file, "recover: the nodes' YAML file, to ask the missing ones whether they are really gone");
+  repair->add_option("--data", words->data, "A stopped node's metadata folder (metadata.path); recover takes all that are left; for blobs LABEL=METADATA,BLOBS");
+  repair->add_option("-c,--config", words->file, "With --offline: the nodes' YAML file, for the hashstate; recover asks the missing ones whether they are really gone");
   auto* yes = repair->add_flag("--yes-lose-data", words->yes_lose_data, "recover: write it; without this it only says what would be lost");
-  repair->add_flag("--dry-run", words->dry_run, "recover: only say it, the default")->excludes(yes);
+  repair->add_flag("--dry-run", words->dry_run, "Only say it; recover's default")->excludes(yes);
+  add_blob_repair_options(*repair, words->blobs);
+  add_output_option(*repair, invocation);
   repair->footer(
-      "Examples:\n  kraken repair replace origin2 --host 10.0.0.1\n  kraken repair --set-aside --data /var/lib/kraken/metadata\n"
+      "Examples:\n  kraken -origin origin0 -repair\n  kraken repair --host 10.0.0.1 --dry-run\n"
+      "  kraken repair --offline --config node.yaml --data origin0=/srv/a/metadata,/srv/a/blobs --data origin2=,/srv/c/blobs --apply\n  kraken repair --set-aside --data /var/lib/kraken/metadata\n"
+      "  kraken repair replace origin2 --host 10.0.0.1\n"
       "  kraken repair --start-again --data /var/lib/kraken/metadata\n"
       "  kraken repair --offline recover --config node.yaml --data /var/lib/kraken/metadata --data /mnt/of-node2/metadata\n\n"
-      "Nothing is ever deleted. docs/operations.md, \"Disk full\", \"Disk damaged\" and \"Quorum lost\", says when to use which.");
-  repair->callback([&invocation, words] { invocation.run = [words] { return run(*words); }; });
+      "Of metadata nothing is ever deleted. docs/operations.md, \"Disk full\", \"Disk damaged\" and \"Quorum lost\", says when to use which.");
+  repair->callback([&invocation, words] { invocation.run = [&invocation, words] { return run(*words, invocation.output); }; });
 }
 
 }  // namespace kraken::tools

@@ -63,6 +63,21 @@ void print_ring(const json& status) {
   if (moving > kShardsShown) fmt::print("  and {} shards more\n", moving - kShardsShown);
 }
 
+std::string repair_text(const json& repair) {
+  const auto led = repair.value("shards_led", 0u);
+  const auto satisfied = repair.value("shards_satisfied", 0u);
+  std::string waits;
+  for (const json& label : repair.value("waits_for", json::array())) waits += (waits.empty() ? "" : ", ") + label.get<std::string>();
+  if (led > 0 && satisfied == led) return fmt::format("every blob is where ring {} wants it", repair.value("epoch", 0));
+  std::string text = fmt::format("ring {}: {} of {} shards satisfied, {} copies ({}) to make, {} to delete", repair.value("epoch", 0), satisfied, led,
+                                 repair.value("copies_left", 0), human_bytes(repair.value("bytes_left", 0.0)), repair.value("let_go_left", 0));
+  if (repair.value("bytes_per_second", 0.0) > 0) text += fmt::format(", {}/s", human_bytes(repair["bytes_per_second"].get<double>()));
+  if (repair.contains("eta_s")) text += fmt::format(", about {} left", human_duration(repair["eta_s"].get<double>()));
+  if (!waits.empty()) text += "; no answer from " + waits;
+  if (repair.value("without_copy", 0) > 0) text += fmt::format("; {} blobs have no good copy", repair.value("without_copy", 0));
+  return text;
+}
+
 void print_table(const json& status) {
   std::vector<std::vector<std::string>> rows{{"NODE", "ADDRESS", "STATE", "UP FOR", "INCARNATION", "LEADS", "LAG", "METADATA USED", "BLOBS USED", "MEMORY", "AGENTS"}};
   std::vector<std::string> notes;
@@ -101,6 +116,7 @@ void print_table(const json& status) {
       break;
     }
   }
+  fmt::print("Repair: {}\n", repair_text(status.value("repair", json::object())));
   for (const std::string& note : notes) fmt::print("  {}\n", note);
   fmt::print("{}\n", status.value("words", ""));
 }

@@ -41,6 +41,15 @@ std::vector<std::string> rewrite_words(std::vector<std::string> words, std::stri
   return words;
 }
 
+std::vector<std::string> repair_words(std::vector<std::string> words) {
+  if (words.empty() || !words.front().starts_with("--") || words.front() == "--") return words;
+  const auto flag = std::ranges::find(words, "--repair");
+  if (flag == words.end()) return words;
+  words.erase(flag);
+  words.insert(words.begin(), "repair");
+  return words;
+}
+
 std::string format_table(const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -74,10 +75,11 @@ json shard_row(const group::ShardStatus& status) {
 
 /// This node, for itself and for the others that ask.
 json local_status(const StatusDeps& deps) {
-  const auto own = std::find_if(deps.members.begin(), deps.members.end(), [&](const auto& m) { return m.label == deps.self; });
+  const std::vector<StatusMember> members = deps.members();
+  const auto own = std::ranges::find(members, deps.self, &StatusMember::label);
   json out{{"label", deps.self},
-           {"host", own == deps.members.end() ? "" : own->host},
-           {"weight", own == deps.members.end() ? 0 : own->weight},
+           {"host", own == members.end() ? "" : own->host},
+           {"weight", own == members.end() ? 0 : own->weight},
            {"up", true},
            {"version", deps.version},
            {"incarnation", deps.incarnation},
@@ -123,6 +125,7 @@ json local_status(const StatusDeps& deps) {
   out["disk"] = {{"metadata", disk(deps.metadata_path)}, {"blobs", disk(deps.blobs_path)}};
   out["resident_bytes"] = resident_bytes();
   if (deps.uploads) out["uploads"] = deps.uploads();
+  if (deps.repair) out["repair"] = json::parse(deps.repair());
   if (deps.swarm) {
     const SwarmSeen seen = deps.swarm();
     out["agents_seen"] = seen.agents;
@@ -203,9 +206,32 @@ json summary(const json& shards) {
   return {{"total", shards.size()}, {"leaders", leaders}, {"without_leader", std::move(without)}};
 }
 
+/// What the nodes have left to repair, summed.
+json repair_summary(const std::vector<json>& nodes) {
+  json out{{"epoch", 0}, {"shards_led", 0}, {"shards_satisfied", 0}, {"copies_left", 0}, {"bytes_left", 0}, {"let_go_left", 0},
+           {"bytes_per_second", 0.0}, {"without_copy", 0}};
+  std::set<std::string> waits_for;
+  for (const json& node : nodes) {
+    if (!node.value("up", false) || !node.contains("repair")) continue;
+    const json& repair = node["repair"];
+    out["epoch"] = std::max(out["epoch"].get<std::uint64_t>(), repair.value("epoch", std::uint64_t{0}));
+    for (const char* key : {"shards_led", "shards_satisfied", "copies_left", "bytes_left", "let_go_left", "without_copy"}) {
+      out[key] = out[key].get<std::uint64_t>() + repair.value(key, std::uint64_t{0});
+    }
+    out["bytes_per_second"] = out["bytes_per_second"].get<double>() + repair.value("bytes_per_second", 0.0);
+    for (const json& label : repair.value("waits_for", json::array())) waits_for.insert(label.get<std::string>());
+  }
+  const double rate = out["bytes_per_second"];
+  const double left = out["bytes_left"];
+  if (rate > 0 && left > 0) out["eta_s"] = left / rate;
+  out["waits_for"] = waits_for;
+  return out;
+}
+
 net::Task<std::string> cluster_status(std::shared_ptr<const StatusDeps> deps) {
   std::vector<json> nodes;
-  for (const StatusMember& member : deps->members) {
+  const std::vector<StatusMember> members = deps->members();
+  for (const StatusMember& member : members) {
     if (member.label == deps->self) {
       nodes.push_back(local_status(*deps));
       continue;
@@ -226,10 +252,11 @@ net::Task<std::string> cluster_status(std::shared_ptr<const StatusDeps> deps) {
   for (json& node : nodes) node.erase("shards");
   const auto ring = deps->groups->ring();
   const auto active = static_cast<std::size_t>(std::ranges::count_if(ring->nodes, &group::RingNode::active));
-  json out{{"words", promise(ring->epoch == 0 ? deps->members.size() : active, deps->max_replica)},
+  json out{{"words", promise(ring->epoch == 0 ? members.size() : active, deps->max_replica)},
            {"asked", deps->self},
            {"nodes", nodes},
            {"summary", summary(shards)},
+           {"repair", repair_summary(nodes)},
            {"shards", std::move(shards)}};
   co_return out.dump(2) + "\n";
 }

@@ -3,6 +3,8 @@
 //
 //   GET /status             every node of the cluster, asked by this one: 
 //                           {"words", "nodes": [..], "summary": {total, leaders, without_leader},
+//                            "repair": {epoch, shards_led, shards_satisfied, copies_left, bytes_left, let_go_left,
+//                             bytes_per_second, eta_s, without_copy, waits_for},
 //                            "shards": [{shard, leader, term, voters, learners, commit, lag, move}]}; lag: entries the slowest has
 //                           to apply; move: {phase, to, from, behind, percent}, only while its replicas are on the way
 //   POST /ring/replace?label=  takes the folder that knocks as that label in place of the one that is gone
@@ -48,7 +50,7 @@ struct StatusDeps {
   group::Node* groups = nullptr;
   http::Client* client = nullptr;
   std::string self;                     // label
-  std::vector<StatusMember> members;    // all nodes, this one too
+  std::function<std::vector<StatusMember>()> members;  // all nodes of the ring, this one too
   std::uint16_t admin_port = 14002;     // of every node
   std::size_t max_replica = 3;
   std::string version;
@@ -59,6 +61,7 @@ struct StatusDeps {
   std::vector<std::pair<std::string, std::uint16_t>> roles;  // name and port
   std::function<SwarmSeen()> swarm;     // unset: nothing seen
   std::function<std::size_t()> uploads; // in progress on this node
+  std::function<std::string()> repair;  // repair_json of this node; unset: nothing
   MonotonicTime started{};
 };
 

@@ -108,6 +108,14 @@ net::Task<void> fetch(Service& service, http::Exchange& exchange) {
   co_return replied;
 }
 
+net::Task<void> let_go(Service& service, http::Exchange& exchange) {
+  KR_CO_TRY(const Digest digest, Digest::parse(exchange.param(0)));
+  KR_CO_TRY(const std::uint64_t epoch, number(exchange.request(), "epoch"));
+  KR_CO_CHECK(co_await service.let_go_here(digest, epoch));
+  auto replied = co_await reply_store(exchange, service.store_id());
+  co_return replied;
+}
+
 net::Task<void> release(Service& service, http::Exchange& exchange) {
   KR_CO_TRY(const Digest digest, Digest::parse(exchange.param(0)));
   KR_CO_CHECK(co_await service.release_here(digest));
@@ -150,6 +158,7 @@ void add_internal_routes(http::Router& router, Service& service) {
   add(Method::kGet, "/internal/v1/blobs/<digest>", get);
   add(Method::kPut, "/internal/v1/blobs/<digest>", put);
   add(Method::kPost, "/internal/v1/blobs/<digest>/fetch", fetch);
+  add(Method::kPost, "/internal/v1/blobs/<digest>/let_go", let_go);
   add(Method::kPost, "/internal/v1/blobs/<digest>/release", release);
   add(Method::kPut, "/internal/v1/transfers/<name>", stage);
   add(Method::kPost, "/internal/v1/transfers/<name>/place", place);

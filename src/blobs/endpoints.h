@@ -7,6 +7,7 @@
 //   GET    /internal/v1/blobs/{digest}?offset=&length=      this node's file alone, checked; no redirect, no proxying
 //   PUT    /internal/v1/blobs/{digest}?transfer={name}      stage and place
 //   POST   /internal/v1/blobs/{digest}/fetch                become a holder; 202 where it takes longer
+//   POST   /internal/v1/blobs/{digest}/let_go?epoch=        leave the record and unlink, where every owner has it
 //   POST   /internal/v1/blobs/{digest}/release              unlink, if there is no record
 //   PUT    /internal/v1/transfers/{name}?digest={digest}    stage
 //   POST   /internal/v1/transfers/{name}/place?digest={digest}

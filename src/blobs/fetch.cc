@@ -141,6 +141,10 @@ net::Task<void> Service::Impl::repair(Digest digest) {
     if (good) co_return good;  // another reader's repair was quicker
     if (good.error().code == Code::kCorrupt) {
       KR_CO_CHECK(co_await file_pool_.run([this, digest] { return store_.set_aside(digest); }));
+    } else if (good.error().code == Code::kNotFound) {
+      // Whoever reported it may have read the record before this store let go of the blob.
+      KR_CO_TRY(auto found, co_await metadata_.get_blob(digest));
+      if (!found.readable() || found.row->holder(store_.id()) == nullptr) co_return Result<>();
     }
   }
   repairs.add();

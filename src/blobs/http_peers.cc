@@ -37,24 +37,24 @@ std::string blob_target(const Digest& digest) { return "/internal/v1/blobs/" + d
 
 }  // namespace
 
-HttpPeers::HttpPeers(http::Client& client, std::map<std::string, Address> addresses)
+HttpPeers::HttpPeers(http::Client& client, ring::Addresses addresses)
     : client_(client), addresses_(std::move(addresses)) {}
 
 net::Task<http::ClientResponse> HttpPeers::ask(std::string label, Ask ask) {
-  const auto found = addresses_.find(label);
-  if (found == addresses_.end()) co_return fail(Code::kUnavailable, "no node {} in the hashstate", label);
+  const std::optional<Address> found = addresses_(label);
+  if (!found) co_return fail(Code::kUnavailable, "no node {} in the ring", label);
   {
     const std::scoped_lock lock(mutex_);
     const auto down = down_until_.find(label);
     if (down != down_until_.end() && system_clock().monotonic() < down->second) {
-      co_return fail(Code::kUnavailable, "node {} ({}:{}) did not answer a moment ago", label, found->second.host,
-                     found->second.port);
+      co_return fail(Code::kUnavailable, "node {} ({}:{}) did not answer a moment ago", label, found->host,
+                     found->port);
     }
   }
   http::ClientRequest request;
   request.method = ask.method;
-  request.host = found->second.host;
-  request.port = found->second.port;
+  request.host = found->host;
+  request.port = found->port;
   request.target = std::move(ask.target);
   request.headers = std::move(ask.headers);
   request.timeout = ask.timeout;
@@ -147,6 +147,14 @@ net::Task<std::unique_ptr<Stream>> HttpPeers::open(std::string label, Digest dig
 
 net::Task<void> HttpPeers::fetch(std::string label, Digest digest) {
   Ask what{.method = http::Method::kPost, .target = blob_target(digest) + "/fetch", .timeout = kFetchTimeout};
+  auto done = co_await ask_store(std::move(label), std::move(what));
+  if (!done) co_return std::unexpected(std::move(done).error());
+  co_return Result<>();
+}
+
+net::Task<void> HttpPeers::let_go(std::string label, Digest digest, std::uint64_t epoch) {
+  Ask what{.method = http::Method::kPost, .target = fmt::format("{}/let_go?epoch={}", blob_target(digest), epoch),
+           .timeout = std::chrono::seconds(30)};
   auto done = co_await ask_store(std::move(label), std::move(what));
   if (!done) co_return std::unexpected(std::move(done).error());
   co_return Result<>();

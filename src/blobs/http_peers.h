@@ -8,18 +8,16 @@
 
 #include "http/client.h"
 #include "src/blobs/peers.h"
+#include "src/ring/current.h"
 
 namespace kraken::blobs {
 
-struct Address {
-  std::string host;
-  std::uint16_t port = 0;
-};
+using ring::Address;
 
 class HttpPeers final : public Peers {
  public:
-  /// Label -> origin port, every node of the ring. `client` outlives it.
-  HttpPeers(http::Client& client, std::map<std::string, Address> addresses);
+  /// Label -> origin port. `client` outlives it.
+  HttpPeers(http::Client& client, ring::Addresses addresses);
 
   net::Task<StoreId> store_id(std::string label) override;
   net::Task<Held> have(std::string label, Digest digest) override;
@@ -30,6 +28,7 @@ class HttpPeers final : public Peers {
   net::Task<std::unique_ptr<Stream>> open(std::string label, Digest digest, std::uint64_t offset,
                                           std::uint64_t length) override;
   net::Task<void> fetch(std::string label, Digest digest) override;
+  net::Task<void> let_go(std::string label, Digest digest, std::uint64_t epoch) override;
   net::Task<void> release(std::string label, Digest digest) override;
 
  private:
@@ -45,7 +44,7 @@ class HttpPeers final : public Peers {
   net::Task<StoreId> ask_store(std::string label, Ask ask);
 
   http::Client& client_;
-  const std::map<std::string, Address> addresses_;
+  const ring::Addresses addresses_;
   std::mutex mutex_;
   std::map<std::string, MonotonicTime> down_until_;
 };

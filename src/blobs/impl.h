@@ -79,7 +79,7 @@ struct Fetching {
 
 class Service::Impl : public std::enable_shared_from_this<Service::Impl> {
  public:
-  Impl(Options options, ring::Ring ring, blob::Store& store, metadata::Client& metadata, Peers& peers, net::Loops& loops);
+  Impl(Options options, const ring::CurrentRing& ring, blob::Store& store, metadata::Client& metadata, Peers& peers, net::Loops& loops);
 
   // sessions.cc
   net::Task<UploadId> start_upload(UploadHints hints);
@@ -120,8 +120,16 @@ class Service::Impl : public std::enable_shared_from_this<Service::Impl> {
   net::Task<StoreId> place_here(std::string transfer, Digest digest);
   net::Task<void> release_here(Digest digest);
 
-  std::vector<std::string> owners(const Digest& digest) const { return ring_.owners(digest, options_.max_replica); }
-  std::size_t owners_count() const { return std::min(options_.max_replica, ring_.size()); }
+  // leave.cc
+  net::Task<void> let_go_here(Digest digest, std::uint64_t epoch);
+  net::Task<Scrubbed> scrub(Digest digest, bool orphans_go);
+  /// REQUIRES: the digest's lock, `row` read under it.
+  net::Task<void> let_go_locked(Digest digest, metadata::BlobRow row, std::shared_ptr<const ring::Ring> ring);
+  net::Task<Scrubbed> scrub_locked(Digest digest, bool orphans_go);
+  net::Task<Scrubbed> forget_missing(Digest digest);
+
+  std::vector<std::string> owners(const Digest& digest) const { return ring_.get()->owners(digest, options_.max_replica); }
+  std::size_t owners_count() const { return std::min(options_.max_replica, ring_.get()->size()); }
   std::size_t write_quorum() const { return owners_count() / 2 + 1; }
   /// Closing an upload unlinks its file, which takes long for a big one: off the loops.
   std::shared_ptr<blob::Upload> shared(std::unique_ptr<blob::Upload> upload);
@@ -134,7 +142,7 @@ class Service::Impl : public std::enable_shared_from_this<Service::Impl> {
   std::uint64_t blob_bytes_max() const;
 
   const Options options_;
-  const ring::Ring ring_;
+  const ring::CurrentRing& ring_;
   blob::Store& store_;
   metadata::Client& metadata_;
   Peers& peers_;

@@ -63,6 +63,8 @@ class Peers {
                                                   std::uint64_t length) = 0;
   /// The node gets the blob from a holder, places it and enters the record. kPending: it is at it.
   virtual net::Task<void> fetch(std::string label, Digest digest) = 0;
+  /// The node, no owner in the ring of this epoch, lets go of its copy: Service::let_go_here.
+  virtual net::Task<void> let_go(std::string label, Digest digest, std::uint64_t epoch) = 0;
   /// The record may be gone: the node looks, and unlinks its file if it is.
   virtual net::Task<void> release(std::string label, Digest digest) = 0;
 };

@@ -140,8 +140,10 @@ net::Task<std::vector<metadata::Holder>> Service::Impl::who_has(Digest digest, s
 
 net::Task<std::vector<metadata::Holder>> Service::Impl::place_quorum(std::shared_ptr<Session> session, Digest digest,
                                                                      std::vector<metadata::Holder> have) {
-  const std::vector<std::string> order = ring_.order(digest.shard_id());
-  const std::size_t quorum = write_quorum();
+  const auto ring = ring_.get();
+  const std::vector<std::string> order = ring->order(digest.shard_id());
+  const std::size_t owners = std::min(options_.max_replica, order.size());
+  const std::size_t quorum = owners / 2 + 1;
   auto placing = std::make_shared<Placing>();
   placing->placed = have;
   std::size_t next = 0;
@@ -157,7 +159,7 @@ net::Task<std::vector<metadata::Holder>> Service::Impl::place_quorum(std::shared
   const MonotonicTime began = system_clock().monotonic();
   {
     const std::scoped_lock lock(placing->mutex);
-    while (next < owners_count()) launch();
+    while (next < owners) launch();
   }
   std::size_t failures_seen = 0;
   std::optional<MonotonicTime> enough_at;

@@ -139,7 +139,7 @@ net::Task<std::shared_ptr<const CachedMetaInfo>> Service::Impl::metainfo(Digest 
 std::vector<std::string> Service::Impl::candidates(const Digest& digest, const metadata::BlobRow& row) const {
   std::vector<std::string> labels;
   const auto add = [&](const std::string& label) {
-    if (label != options_.self && std::ranges::find(labels, label) == labels.end() && ring_.find(label) != nullptr) {
+    if (label != options_.self && std::ranges::find(labels, label) == labels.end()) {
       labels.push_back(label);
     }
   };

@@ -6,10 +6,10 @@
 
 namespace kraken::blobs {
 
-Service::Impl::Impl(Options options, ring::Ring ring, blob::Store& store, metadata::Client& metadata, Peers& peers,
+Service::Impl::Impl(Options options, const ring::CurrentRing& ring, blob::Store& store, metadata::Client& metadata, Peers& peers,
                     net::Loops& loops)
     : options_(std::move(options)),
-      ring_(std::move(ring)),
+      ring_(ring),
       store_(store),
       metadata_(metadata),
       peers_(peers),
@@ -19,9 +19,9 @@ Service::Impl::Impl(Options options, ring::Ring ring, blob::Store& store, metada
   for (std::size_t i = 0; i < loops.size(); ++i) scopes_.emplace_back(loops.at(i).executor());
 }
 
-Service::Service(Options options, ring::Ring ring, blob::Store& store, metadata::Client& metadata, Peers& peers,
+Service::Service(Options options, const ring::CurrentRing& ring, blob::Store& store, metadata::Client& metadata, Peers& peers,
                  net::Loops& loops)
-    : impl_(std::make_shared<Impl>(std::move(options), std::move(ring), store, metadata, peers, loops)) {
+    : impl_(std::make_shared<Impl>(std::move(options), ring, store, metadata, peers, loops)) {
   impl_->scope().spawn("blobs.sweep", impl_->sweep());
 }
 
@@ -51,7 +51,8 @@ net::Task<bool> Service::commit(UploadId id, Digest digest) { return impl_->comm
 
 std::optional<std::string> Service::session_owner(const UploadId& id) const {
   if (id.belongs_to(impl_->options_.self)) return impl_->options_.self;
-  for (const ring::Member& member : impl_->ring_.members()) {
+  const auto ring = impl_->ring_.get();
+  for (const ring::Member& member : ring->members()) {
     if (id.belongs_to(member.label)) return member.label;
   }
   return std::nullopt;
@@ -99,7 +100,7 @@ net::Task<std::shared_ptr<const std::string>> Service::metainfo_json(Digest dige
 }
 
 std::vector<std::string> Service::owners(const Digest& digest) const { return impl_->owners(digest); }
-const ring::Ring& Service::ring() const { return impl_->ring_; }
+std::shared_ptr<const ring::Ring> Service::ring() const { return impl_->ring_.get(); }
 std::size_t Service::max_replica() const { return impl_->options_.max_replica; }
 const std::string& Service::self() const { return impl_->options_.self; }
 net::Task<void> Service::ensure_local(Digest digest) { return impl_->ensure_local(digest); }
@@ -157,5 +158,7 @@ net::Task<void> Service::discard_here(std::string transfer) {
 }
 
 net::Task<void> Service::release_here(Digest digest) { return impl_->release_here(digest); }
+net::Task<void> Service::let_go_here(Digest digest, std::uint64_t epoch) { return impl_->let_go_here(digest, epoch); }
+net::Task<Scrubbed> Service::scrub(Digest digest, bool orphans_go) { return impl_->scrub(digest, orphans_go); }
 
 }  // namespace kraken::blobs

@@ -28,7 +28,7 @@
 #include "src/core/store_id.h"
 #include "src/net/loop.h"
 #include "src/net/task.h"
-#include "src/ring/ring.h"
+#include "src/ring/current.h"
 #include "storage/blob/store.h"
 
 namespace kraken::metadata {
@@ -85,10 +85,22 @@ struct UploadHints {
 /// What to do with bytes that were received before.
 enum class Resent : std::uint8_t { kRefuse, kSkip };
 
+/// What `scrub` found and did about one digest.
+enum class Scrubbed : std::uint8_t {
+  kGood,      // file and record agree
+  kOrphan,    // a file without a record: unlinked
+  kLeft,      // a file that a live record does not name, and every owner has: left and unlinked
+  kEntered,   // such a file on an owner, or the only copy there is: checked and entered
+  kWaits,     // such a file; not every owner has the blob yet, or its push still goes on; or an orphan that may not go
+  kMissing,   // the record named this store, and the file was missing or of another size: the record names it no more
+  kSuspect,   // the same, and nobody else has it: marked
+};
+std::string_view name(Scrubbed scrubbed);
+
 class Service {
  public:
-  /// `ring`: the adopted one; its labels are what `peers` is asked for.
-  Service(Options options, ring::Ring ring, blob::Store& store, metadata::Client& metadata, Peers& peers,
+  /// `ring`: its labels are what `peers` is asked for; each call works with the one it finds when it begins.
+  Service(Options options, const ring::CurrentRing& ring, blob::Store& store, metadata::Client& metadata, Peers& peers,
           net::Loops& loops);
   ~Service();
   Service(const Service&) = delete;
@@ -139,7 +151,7 @@ class Service {
 
   /// The owners' labels, best first, whoever is up.
   std::vector<std::string> owners(const Digest& digest) const;
-  const ring::Ring& ring() const;
+  std::shared_ptr<const ring::Ring> ring() const;
   std::size_t max_replica() const;
   /// This node's label.
   const std::string& self() const;
@@ -150,6 +162,13 @@ class Service {
   void damaged(const Digest& digest);
   /// kConflict: it has references or marks. kNotFound. Holders are told.
   net::Task<void> remove(Digest digest);
+  /// This store is no owner in the ring (of this epoch or a later one): leaves the record and unlinks, once every owner has
+  /// said that it has the file. kConflict: it is an owner. kUnavailable: not every owner has it, or this node has not
+  /// adopted that ring. kNotFound: there is nothing to let go of. After any error the file is still there.
+  net::Task<void> let_go_here(Digest digest, std::uint64_t epoch);
+  /// Compares this store's file with the record, both read under the digest's lock, and puts right what is safe. `orphans_go`:
+  /// a file without a record may be unlinked.
+  net::Task<Scrubbed> scrub(Digest digest, bool orphans_go = true);
   /// What a copy task has to do.
   struct Placement {
     bool exists = true;                // false: no record

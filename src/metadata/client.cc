@@ -244,8 +244,8 @@ net::Task<> Client::delete_blob(Digest digest) {
   co_return Result<>();
 }
 
-net::Task<state::BlobsAnswer> Client::list_blobs(ShardId shard, state::ListBlobs query) {
-  auto answer = co_await ask(shard, std::move(query), Read::kLinearizable);
+net::Task<state::BlobsAnswer> Client::list_blobs(ShardId shard, state::ListBlobs query, Read read) {
+  auto answer = co_await ask(shard, std::move(query), read);
   co_return answer;
 }
 

@@ -116,7 +116,7 @@ class Client {
   net::Task<BlobRow> backed(Digest digest, std::string backend);
   /// kConflict while it has references or marks. kNotFound.
   net::Task<> delete_blob(Digest digest);
-  net::Task<state::BlobsAnswer> list_blobs(ShardId shard, state::ListBlobs query);
+  net::Task<state::BlobsAnswer> list_blobs(ShardId shard, state::ListBlobs query, Read read = Read::kLinearizable);
 
   /// For an upload's mark. Time does not matter there.
   PushId new_mark() const;

@@ -13,6 +13,7 @@
 #include "http/client.h"
 #include "http/server.h"
 #include "src/blobs/http_peers.h"
+#include "src/blobs/scrubber.h"
 #include "src/blobs/service.h"
 #include "src/build_index/store.h"
 #include "src/metadata/client.h"
@@ -27,6 +28,7 @@
 #include "src/proxy/cluster_blobs.h"
 #include "src/proxy/cluster_manifests.h"
 #include "src/tasks/executor.h"
+#include "src/tasks/repair.h"
 #include "src/tracker/batcher.h"
 #include "src/tracker/cluster.h"
 #include "storage/blob/store.h"
@@ -79,10 +81,17 @@ class Node::Impl {
   Result<void> open_groups();
   Result<void> open_blobs();
   void make_roles();
+  void make_repair();
+  /// Group 0 has this ring now.
+  void adopt(const group::AdoptedRing& adopted);
+  bool blobs_are_this_clusters() const;
+  net::Task<void> report_satisfied(kv::ShardId shard, std::uint64_t epoch);
+  void tell_leadership(kv::ShardId shard, bool leads);
   void make_servers();
   http::Router admin_router();
   std::unique_ptr<http::Server> server(http::Router router, const std::string& name, http::ErrorWriter writer);
-  const config::Member& member(const std::string& label) const;
+  /// As the hashstate names it.
+  std::string own_host() const { return ring_.host_of(label_).value_or(config_.node.host); }
 
   const config::NodeConfig config_;
   const std::string version_;
@@ -90,7 +99,7 @@ class Node::Impl {
   std::string label_;
   std::string incarnation_;
   std::vector<config::Member> members_;
-  ring::Ring ring_;
+  ring::CurrentRing ring_;  // the configuration's, until group 0 says which was adopted
   metadata::Shards shards_;
   std::atomic<bool> listening_{false};
   std::atomic<bool> stopping_{false};
@@ -111,7 +120,9 @@ class Node::Impl {
   std::unique_ptr<blobs::HttpPeers> blob_peers_;
   std::unique_ptr<blobs::Service> blobs_;
   std::unique_ptr<tasks::Executor> tasks_;
-  std::atomic<tasks::Executor*> tasks_started_{nullptr};  // what on_leadership tells; the groups begin before there is one
+  std::unique_ptr<tasks::Repair> repair_;
+  std::unique_ptr<blobs::Scrubber> scrubber_;
+  std::atomic<bool> tasks_started_{false};  // the two above listen; the groups begin before there is one
   std::unique_ptr<tracker::ClusterHolders> holders_;
   std::unique_ptr<tracker::ClusterMetaInfo> metainfo_;
   std::unique_ptr<tracker::Batcher> batcher_;

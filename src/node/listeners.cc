@@ -6,6 +6,7 @@
 #include "http/router.h"
 #include "src/admin/inspect.h"
 #include "src/admin/process.h"
+#include "src/admin/repair.h"
 #include "src/admin/status.h"
 #include "src/base/hex.h"
 #include "src/blobs/endpoints.h"
@@ -51,7 +52,12 @@ http::Router Node::Impl::admin_router() {
   status.groups = groups_.get();
   status.client = client_.get();
   status.self = label_;
-  for (const config::Member& member : members_) status.members.push_back({member.label, member.host, static_cast<double>(member.weight)});
+  status.members = [this] {
+    std::vector<admin::StatusMember> members;
+    const auto ring = ring_.get();
+    for (const ring::Member& member : ring->members()) members.push_back({member.label, member.host, member.weight});
+    return members;
+  };
   status.admin_port = config_.admin.port;
   status.max_replica = config_.hashring.max_replica;
   status.version = version_;
@@ -64,7 +70,17 @@ http::Router Node::Impl::admin_router() {
                   {"admin", config_.admin.port}};
   status.swarm = [this] { return admin::SwarmSeen{peer_index_->agents(), peer_index_->torrents()}; };
   status.uploads = [this] { return blobs_->sessions(); };
+  status.repair = [this] { return admin::repair_json(*repair_, *scrubber_); };
   status.started = started_;
+  admin::RepairDeps repair;
+  repair.repair = repair_.get();
+  repair.scrubber = scrubber_.get();
+  repair.client = client_.get();
+  repair.self = label_;
+  repair.members = status.members;
+  repair.admin_port = config_.admin.port;
+  repair.shards = shards_.count();
+  admin::add_repair_routes(router, std::move(repair));
   admin::add_status_routes(router, std::move(status));
   admin::add_inspect_routes(router, *store_, *pool_);
   return router;
@@ -77,19 +93,18 @@ void Node::Impl::make_servers() {
     return std::unexpected(Error{Code::kUnavailable, std::move(waits_for)});
   };
 
-  origin::Context origin{.blobs = *blobs_, .client = *client_, .addresses = {}, .healthy = {}, .peer_context = {}};
-  for (const config::Member& member : members_) origin.addresses[member.label] = {member.host, config_.origin.port};
+  origin::Context origin{.blobs = *blobs_, .client = *client_, .addresses = ring_.addresses(config_.origin.port), .healthy = {}, .peer_context = {}};
   origin.healthy = [this](const std::string& label) { return liveness_->up(label); };
-  const origin::PeerContext context{.ip = member(label_).host,
+  const origin::PeerContext context{.ip = own_host(),
                                     .port = config_.origin.peer_port,
-                                    .peer_id_hex = peer_id_of_address(member(label_).host, config_.origin.peer_port).hex(),
+                                    .peer_id_hex = peer_id_of_address(own_host(), config_.origin.peer_port).hex(),
                                     .zone = {},
                                     .cluster = {}};
   origin.peer_context = [context] { return context; };
 
   build_index::Deps index;
   index.tags = tags_.get();
-  index.origin_address = fmt::format("{}:{}", member(label_).host, config_.origin.port);
+  index.origin_address = fmt::format("{}:{}", own_host(), config_.origin.port);
 
   proxy::Deps proxy;
   proxy.registry = {registry_blobs_.get(), registry_blobs_.get(), registry_manifests_.get(), registry_manifests_.get()};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "consensus/group/identity.h"
 #include "src/admin/inspect.h"
 #include "src/admin/status.h"
 #include "src/base/file.h"
@@ -18,13 +19,6 @@ namespace {
 std::size_t loop_count(const config::Threads& threads) {
   if (threads.loops != 0) return threads.loops;
   return std::max(1u, std::thread::hardware_concurrency());
-}
-
-template <class T>
-std::map<std::string, T> by_label(const std::vector<config::Member>& members, std::uint16_t port) {
-  std::map<std::string, T> out;
-  for (const config::Member& member : members) out[member.label] = T{member.host, port};
-  return out;
 }
 
 }  // namespace
@@ -44,6 +38,7 @@ bool Liveness::up(const std::string& label) {
   const MonotonicTime now = system_clock().monotonic();
   const std::scoped_lock lock(mutex_);
   if (now - looked_ >= kKeep) {
+    up_.clear();
     for (const group::PeerStatus& peer : groups_.peers()) up_[peer.label] = peer.up;
     looked_ = now;
   }
@@ -56,15 +51,12 @@ Node::Impl::Impl(config::NodeConfig configuration, std::string version_text)
 
 Node::Impl::~Impl() { stop(); }
 
-const config::Member& Node::Impl::member(const std::string& label) const {
-  return *std::find_if(members_.begin(), members_.end(), [&](const auto& m) { return m.label == label; });
-}
-
 Result<void> Node::Impl::open() {
   KR_CHECK(config::check(config_));
   KR_TRY(label_, config::own_label(config_, config::host_identity()));
   KR_TRY(members_, config::members(config_));
-  KR_TRY(ring_, ring_of(config_));
+  KR_TRY(ring::Ring ring, ring_of(config_));
+  ring_.set(std::move(ring));
   KR_TRY(shards_, metadata::Shards::make(config_.raft.shards));
   loops_ = std::make_unique<net::Loops>(loop_count(config_.threads));
   pool_ = std::make_unique<net::FilePool>(config_.threads.files, config_.threads.files_queue);
@@ -111,6 +103,7 @@ Result<void> Node::Impl::open_groups() {
   options.order = [hash = hash_of(config_)](std::span<const group::Member> members, std::string_view key) {
     return order_members(members, key, hash);
   };
+  options.records_follow = true;  // Repair reports its shards
   options.timings.beat = config_.raft.beat;
   options.timings.election_min = config_.raft.election_min;
   options.timings.election_max = config_.raft.election_max;
@@ -129,9 +122,10 @@ Result<void> Node::Impl::open_groups() {
   if (!opened) return std::unexpected(std::move(opened).error());
   groups_ = *std::move(opened);
   groups_->on_leadership([this](kv::ShardId shard, bool leads) {
-    if (shard == group::kSystemShard) return;
-    if (tasks::Executor* executor = tasks_started_.load(); executor != nullptr) executor->leadership(shard, leads);
+    if (shard != group::kSystemShard && tasks_started_) tell_leadership(shard, leads);
   });
+  groups_->on_ring([this](std::shared_ptr<const group::AdoptedRing> adopted) { adopt(*adopted); });
+  adopt(*groups_->ring());
   KR_TRY(incarnation_, admin::node_incarnation(*store_));
   liveness_ = std::make_unique<Liveness>(*groups_, label_);
   port_ = std::make_unique<metadata::GroupPort>(*groups_);
@@ -150,7 +144,7 @@ Result<void> Node::Impl::open_blobs() {
   blob_store_ = *std::move(opened);
 
   client_ = std::make_unique<http::Client>(*pool_);
-  blob_peers_ = std::make_unique<blobs::HttpPeers>(*client_, by_label<blobs::Address>(members_, config_.origin.port));
+  blob_peers_ = std::make_unique<blobs::HttpPeers>(*client_, ring_.addresses(config_.origin.port));
   blobs::Options options;
   options.self = label_;
   options.max_replica = config_.hashring.max_replica;
@@ -161,19 +155,75 @@ Result<void> Node::Impl::open_blobs() {
   return {};
 }
 
+void Node::Impl::make_repair() {
+  tasks::RepairOptions repair;
+  repair.copies_max = config_.repair.copies_max;
+  repair.bytes_per_second = config_.repair.bytes_per_second;
+  repair.records_per_second = config_.repair.records_per_second;
+  repair.interval = config_.repair.interval;
+  repair_ = std::make_unique<tasks::Repair>(repair, *metadata_, *blobs_, loops_->next(),
+                                            [this](kv::ShardId shard, std::uint64_t epoch) { return report_satisfied(shard, epoch); });
+  blobs::ScrubberOptions scrub;
+  scrub.interval = config_.blobs.scrub_interval;
+  scrub.records_per_second = config_.blobs.scrub_records_per_second;
+  scrub.orphans_go = [this] { return blobs_are_this_clusters(); };
+  scrubber_ = std::make_unique<blobs::Scrubber>(std::move(scrub), *metadata_, *blobs_, *blob_store_, *pool_, loops_->next());
+}
+
+/// A file beside the blobs says whose they are. Metadata that began anew over old blobs must not empty their folder.
+bool Node::Impl::blobs_are_this_clusters() const {
+  const auto loaded = group::load_identity(*store_);
+  if (!loaded || !loaded->system) return false;
+  const std::string mine = loaded->system->cluster_id.hex();
+  const std::filesystem::path path = std::filesystem::path(config_.blobs.path) / "cluster_id";
+  std::error_code ec;
+  if (!std::filesystem::exists(path, ec)) return !ec && file::replace(path, mine).has_value();
+  const auto bound = file::read_all(path, 1024);
+  if (bound && *bound == mine) return true;
+  log::error("node.blobs_of_another_cluster", "path={} what=\"its blobs were placed by another cluster: files without a record stay; remove the file to let them go\"", path.string());
+  return false;
+}
+
+void Node::Impl::adopt(const group::AdoptedRing& adopted) {
+  if (adopted.epoch == 0) return;
+  std::vector<ring::Member> leaving;
+  auto ring = ring_of(adopted, hash_of(config_), leaving);
+  if (!ring) {
+    log::error("node.ring_refused", "epoch={} error=\"{}\"", adopted.epoch, ring.error().detail);
+    return;
+  }
+  const bool is_news = adopted.epoch != ring_.get()->epoch();
+  if (!ring_.set(*std::move(ring), leaving) || !is_news) return;
+  log::info("node.ring", "epoch={} nodes={} settled={}", adopted.epoch, ring_.get()->size(), adopted.settled);
+  if (tasks_started_) repair_->ring_changed();
+}
+
+net::Task<void> Node::Impl::report_satisfied(kv::ShardId shard, std::uint64_t epoch) {
+  const auto adopted = groups_->ring();
+  if (adopted->epoch != epoch || adopted->settled) co_return Result<>();
+  auto told = co_await groups_->report_satisfied(shard, epoch);
+  co_return told;
+}
+
+void Node::Impl::tell_leadership(kv::ShardId shard, bool leads) {
+  tasks_->leadership(shard, leads);
+  repair_->leadership(shard, leads);
+}
+
 void Node::Impl::make_roles() {
   tasks_ = std::make_unique<tasks::Executor>(tasks::Options{}, *metadata_, *blobs_, loops_->next());
+  make_repair();
 
   tracker::ClusterHolders::Options holders;
   holders.max_replica = config_.hashring.max_replica;
   holders_ = std::make_unique<tracker::ClusterHolders>(
-      holders, ring_, by_label<std::pair<std::string, std::uint16_t>>(members_, config_.origin.peer_port), *metadata_,
+      holders, ring_, ring_.addresses(config_.origin.peer_port), *metadata_,
       [this](const std::string& label) { return liveness_->up(label); });
   metainfo_ = std::make_unique<tracker::ClusterMetaInfo>(*blobs_);
   batcher_ = std::make_unique<tracker::Batcher>(tracker::BatcherOptions{}, *peer_index_, *peer_feed_, *metadata_, loops_->next().executor());
 
   registry_blobs_ = std::make_unique<proxy::ClusterBlobs>(
-      *blobs_, *client_, label_, by_label<std::pair<std::string, std::uint16_t>>(members_, config_.proxy.port));
+      *blobs_, *client_, label_, ring_.addresses(config_.proxy.port));
   registry_manifests_ = std::make_unique<proxy::ClusterManifests>(*metadata_, *registry_blobs_, *registry_blobs_);
   tags_ = std::make_unique<build_index::ClusterTags>(*metadata_, *registry_blobs_);
 
@@ -181,7 +231,7 @@ void Node::Impl::make_roles() {
   p2p::SchedulerOptions options;
   options.host = config_.node.host;
   options.port = config_.origin.peer_port;
-  options.peer_id = peer_id_of_address(member(label_).host, config_.origin.peer_port);
+  options.peer_id = peer_id_of_address(own_host(), config_.origin.peer_port);
   options.origin = true;
   const config::Scheduler& scheduler = config_.origin.scheduler;
   options.handshake_timeout = scheduler.conn.handshake_timeout;
@@ -207,14 +257,16 @@ Result<void> Node::Impl::start() {
   if (config_.proxy.balanced_port != 0) KR_CHECK(proxy_server_->listen(host, config_.proxy.balanced_port));
   batcher_->start();
   tasks_->start();
-  tasks_started_.store(tasks_.get());
+  repair_->start();
+  scrubber_->start();
+  tasks_started_ = true;
   observers_->set_executor(tasks_.get());
   // Leaderships that came before the executor was listening.
   for (const group::ShardStatus& status : groups_->status()) {
-    if (status.shard != group::kSystemShard && status.serving) tasks_->leadership(status.shard, true);
+    if (status.shard != group::kSystemShard && status.serving) tell_leadership(status.shard, true);
   }
   listening_ = true;
-  log::info("node.listening", "label={} host={} words=\"{}\"", label_, host, admin::promise(members_.size(), config_.hashring.max_replica));
+  log::info("node.listening", "label={} host={} words=\"{}\"", label_, host, admin::promise(ring_.get()->size(), config_.hashring.max_replica));
   return {};
 }
 
@@ -226,7 +278,7 @@ std::string Node::Impl::not_ready() const {
   std::string absent;
   for (const group::PeerStatus& peer : groups_->peers()) {
     if (peer.up || waits_for.find(peer.label) != std::string::npos) continue;
-    absent += fmt::format("{}{} ({})", absent.empty() ? "" : ", ", peer.label, peer.refused.empty() ? member(peer.label).host : peer.refused);
+    absent += fmt::format("{}{} ({})", absent.empty() ? "" : ", ", peer.label, peer.refused.empty() ? ring_.host_of(peer.label).value_or("") : peer.refused);
   }
   return absent.empty() ? waits_for : fmt::format("{}; not connected to {}", waits_for, absent);
 }
@@ -242,8 +294,10 @@ void Node::Impl::stop() {
   for (std::thread& thread : stopping) thread.join();
   if (scheduler_) scheduler_->stop();
   if (observers_) observers_->set_executor(nullptr);
-  tasks_started_.store(nullptr);
+  tasks_started_ = false;
   if (tasks_) tasks_->stop();
+  if (repair_) repair_->stop();
+  if (scrubber_) scrubber_->stop();
   if (batcher_) batcher_->stop();
   if (admin_server_) admin_server_->stop(std::chrono::milliseconds(200));
   if (blobs_) blobs_->stop();

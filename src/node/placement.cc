@@ -14,6 +14,12 @@ Result<ring::Ring> ring_of(const config::NodeConfig& config) {
   return ring::Ring::make(std::move(nodes), hash_of(config));
 }
 
+Result<ring::Ring> ring_of(const group::AdoptedRing& adopted, ring::Hash hash, std::vector<ring::Member>& leaving) {
+  std::vector<ring::Member> active;
+  for (const group::RingNode& node : adopted.nodes) (node.active() ? active : leaving).push_back({node.host, node.label, node.weight});
+  return ring::Ring::make(std::move(active), hash, adopted.epoch);
+}
+
 std::vector<group::Member> group_members(const config::NodeConfig& config, const std::vector<config::Member>& members) {
   std::vector<group::Member> out;
   for (const auto& member : members) {

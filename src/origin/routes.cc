@@ -46,10 +46,10 @@ net::Task<void> locations(Shared context, http::Exchange& exchange) {
   KR_CO_TRY(const Digest digest, digest_of(exchange, 0));
   const auto healthy = [&](const std::string& label) { return !context->healthy || context->healthy(label); };
   std::string joined;
-  for (const std::string& label : context->blobs.ring().locations(digest, context->blobs.max_replica(), healthy)) {
-    const auto found = context->addresses.find(label);
-    if (found == context->addresses.end()) continue;
-    joined += fmt::format("{}{}:{}", joined.empty() ? "" : ",", found->second.host, found->second.port);
+  for (const std::string& label : context->blobs.ring()->locations(digest, context->blobs.max_replica(), healthy)) {
+    const auto found = context->addresses(label);
+    if (!found) continue;
+    joined += fmt::format("{}{}:{}", joined.empty() ? "" : ",", found->host, found->port);
   }
   http::Headers headers{{"Origin-Locations", joined}};
   auto replied = co_await exchange.reply(200, std::move(headers), std::string());

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <string>
 
 #include "src/base/error.h"
@@ -33,9 +32,8 @@ struct PeerContext {
 struct Context {
   blobs::Service& blobs;
   http::Client& client;  // for requests on another node's upload
-  /// Label -> origin API, every node of the ring; as the hashstate names the hosts, since stock's clients dial what
-  /// `Origin-Locations` says.
-  std::map<std::string, blobs::Address> addresses;
+  /// Label -> origin API; as the hashstate names the hosts, since stock's clients dial what `Origin-Locations` says.
+  ring::Addresses addresses;
   std::function<bool(const std::string& label)> healthy;  // empty: everybody is
   std::function<PeerContext()> peer_context;              // empty: 404
 };

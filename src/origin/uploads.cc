@@ -41,9 +41,9 @@ net::Task<bool> forwarded(const Context& context, http::Exchange& exchange, cons
   const auto owner = context.blobs.session_owner(id);
   if (blobs::was_forwarded(exchange.request()) || !owner) co_return false;
   if (auto here = context.blobs.upload_bytes(id)) co_return false;
-  const auto address = context.addresses.find(*owner);
-  if (address == context.addresses.end() || id.belongs_to(context.blobs.self())) co_return false;
-  auto sent = co_await blobs::forward(exchange, context.client, address->second.host, address->second.port);
+  const auto address = context.addresses(*owner);
+  if (!address || id.belongs_to(context.blobs.self())) co_return false;
+  auto sent = co_await blobs::forward(exchange, context.client, address->host, address->port);
   if (!sent && !exchange.started() && sent.error().code != Code::kUnavailable) {
     // It was reached and went while it had the request: its sessions went with it.
     co_return fail(Code::kUnavailable, "upload {} is on node {}, which went away: {}", id.str(), *owner, sent.error().detail);

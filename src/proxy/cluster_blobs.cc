@@ -86,10 +86,10 @@ bool ClusterBlobs::is_local(UploadId id) const {
 
 net::Task<> ClusterBlobs::forward(http::Exchange& exchange, UploadId id) {
   const auto owner = blobs_.session_owner(id);
-  const auto address = owner ? addresses_.find(*owner) : addresses_.end();
-  if (address == addresses_.end() || blobs::was_forwarded(exchange.request()))
+  const auto address = owner ? addresses_(*owner) : std::nullopt;
+  if (!address || blobs::was_forwarded(exchange.request()))
     co_return fail(Code::kNotFound, "no node holds the upload {}", id.str());
-  co_return co_await blobs::forward(exchange, client_, address->second.first, address->second.second);
+  co_return co_await blobs::forward(exchange, client_, address->host, address->port);
 }
 
 }  // namespace kraken::proxy

@@ -3,11 +3,11 @@
 // stock's do; references carry the repository already.
 // Threads: any. What is passed to the constructor outlives it.
 
-#include <map>
 #include <string>
 #include <utility>
 
 #include "src/registry/registry.h"
+#include "src/ring/current.h"
 
 namespace kraken::blobs {
 class Service;
@@ -20,10 +20,8 @@ namespace kraken::proxy {
 
 class ClusterBlobs final : public registry::BlobReader, public registry::BlobWriter {
  public:
-  /// label -> host and port of that node's proxy, for requests about uploads that live there.
-  using Addresses = std::map<std::string, std::pair<std::string, std::uint16_t>>;
-
-  ClusterBlobs(blobs::Service& blobs, http::Client& client, std::string self, Addresses addresses)
+  /// `addresses`: of the nodes' proxies, for requests about uploads that live there.
+  ClusterBlobs(blobs::Service& blobs, http::Client& client, std::string self, ring::Addresses addresses)
       : blobs_(blobs), client_(client), self_(std::move(self)), addresses_(std::move(addresses)) {}
 
   net::Task<std::uint64_t> stat(Repository repository, Digest digest) override;
@@ -44,7 +42,7 @@ class ClusterBlobs final : public registry::BlobReader, public registry::BlobWri
   blobs::Service& blobs_;
   http::Client& client_;
   const std::string self_;
-  const Addresses addresses_;
+  const ring::Addresses addresses_;
 };
 
 }  // namespace kraken::proxy

@@ -6,7 +6,7 @@
 
 namespace kraken::ring {
 
-Result<Ring> Ring::make(std::vector<Member> members, Hash hash) {
+Result<Ring> Ring::make(std::vector<Member> members, Hash hash, std::uint64_t epoch) {
   if (members.empty()) return fail(Code::kInvalidArgument, "hashstate: no member; name at least one host");
   std::set<std::string_view> hosts;
   std::set<std::string_view> labels;
@@ -24,6 +24,7 @@ Result<Ring> Ring::make(std::vector<Member> members, Hash hash) {
   }
   Ring made;
   made.hash_ = hash;
+  made.epoch_ = epoch;
   made.members_ = std::move(members);
   for (const Member& member : made.members_) made.nodes_.push_back(Node{.label = member.label, .weight = member.weight});
   return made;

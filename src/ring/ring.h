@@ -28,10 +28,12 @@ class Ring {
   Ring() = default;
   /// kInvalidArgument: no member, weight not above 0 or not finite, an empty label or host, two members with one label
   /// or one host.
-  static Result<Ring> make(std::vector<Member> members, Hash hash = Hash::kMurmur3);
+  /// `epoch`: which of the rings that group 0 adopted, one after the other, this is.
+  static Result<Ring> make(std::vector<Member> members, Hash hash = Hash::kMurmur3, std::uint64_t epoch = 0);
 
   const std::vector<Member>& members() const { return members_; }
   std::size_t size() const { return members_.size(); }
+  std::uint64_t epoch() const { return epoch_; }
   /// nullptr if there is none.
   const Member* find(std::string_view label) const;
 
@@ -48,6 +50,7 @@ class Ring {
   std::vector<Member> members_;
   std::vector<Node> nodes_;  // the same, in the same order, as the scores want them
   Hash hash_ = Hash::kMurmur3;
+  std::uint64_t epoch_ = 0;
 };
 
 }  // namespace kraken::ring

@@ -7,20 +7,19 @@
 
 namespace kraken::tracker {
 
-ClusterHolders::ClusterHolders(Options options, ring::Ring ring, const Addresses& addresses, metadata::Client& metadata,
-                               std::function<bool(const std::string& label)> healthy, const Clock& clock)
-    : options_(options), ring_(std::move(ring)), metadata_(metadata), healthy_(std::move(healthy)), clock_(clock) {
-  for (const auto& [label, address] : addresses)
-    peers_.emplace(
-        label, PeerInfo{peer_id_of_address(address.first, address.second), address.first, address.second, true, true});
-}
+ClusterHolders::ClusterHolders(Options options, const ring::CurrentRing& ring, ring::Addresses addresses,
+                               metadata::Client& metadata, std::function<bool(const std::string& label)> healthy,
+                               const Clock& clock)
+    : options_(options), ring_(ring), addresses_(std::move(addresses)), metadata_(metadata), healthy_(std::move(healthy)),
+      clock_(clock) {}
 
 std::vector<PeerInfo> ClusterHolders::peers_of(const std::vector<std::string>& labels) const {
   std::vector<PeerInfo> peers;
   for (const bool only_healthy : {true, false}) {
     for (const auto& label : labels) {
-      const auto found = peers_.find(label);
-      if (found != peers_.end() && (!only_healthy || !healthy_ || healthy_(label))) peers.push_back(found->second);
+      const auto at = addresses_(label);
+      if (!at || (only_healthy && healthy_ && !healthy_(label))) continue;
+      peers.push_back(PeerInfo{peer_id_of_address(at->host, at->port), at->host, at->port, true, true});
     }
     // Nobody seems up: this node may be the one that is cut off, so whoever asks may try.
     if (!peers.empty()) break;
@@ -40,13 +39,13 @@ net::Task<std::vector<PeerInfo>> ClusterHolders::holders(Digest digest) {
   auto reading = metadata_.get_blob(digest, false, metadata::Read::kLocal);
   const auto record = co_await net::with_deadline(options_.read_deadline, std::move(reading), "holders");
   if (record && record->readable()) {
-    for (const auto& label : ring_.order(digest.shard_id())) {
+    for (const auto& label : ring_.get()->order(digest.shard_id())) {
       const bool holds = std::ranges::any_of(
           record->row->holders, [&label](const auto& holder) { return holder.label == label && !holder.suspect; });
       if (holds) known.labels.push_back(label);
     }
   }
-  if (known.labels.empty()) known.labels = ring_.owners(digest, options_.max_replica);
+  if (known.labels.empty()) known.labels = ring_.get()->owners(digest, options_.max_replica);
   auto peers = peers_of(known.labels);
   const std::lock_guard lock(mutex_);
   if (known_.size() >= options_.entries_max) known_.clear();  // refilled by what is asked for

@@ -4,7 +4,6 @@
 
 #include <functional>
 #include <list>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -12,7 +11,7 @@
 #include <vector>
 
 #include "src/metadata/client.h"
-#include "src/ring/ring.h"
+#include "src/ring/current.h"
 #include "src/tracker/routes.h"
 
 namespace kraken::blobs {
@@ -31,10 +30,8 @@ class ClusterHolders final : public HolderDirectory {
     Duration read_deadline = std::chrono::milliseconds(500);
     std::size_t entries_max = 8192;
   };
-  /// label -> where its P2P listener is; peer ids are of the address, as stock's addr_hash has them.
-  using Addresses = std::map<std::string, std::pair<std::string, std::uint16_t>>;
-
-  ClusterHolders(Options options, ring::Ring ring, const Addresses& addresses, metadata::Client& metadata,
+  /// `addresses`: of the P2P listeners; peer ids are of the address, as stock's addr_hash has them. `ring` outlives it.
+  ClusterHolders(Options options, const ring::CurrentRing& ring, ring::Addresses addresses, metadata::Client& metadata,
                  std::function<bool(const std::string& label)> healthy, const Clock& clock = system_clock());
   net::Task<std::vector<PeerInfo>> holders(Digest digest) override;
 
@@ -46,8 +43,8 @@ class ClusterHolders final : public HolderDirectory {
   std::vector<PeerInfo> peers_of(const std::vector<std::string>& labels) const;
 
   const Options options_;
-  const ring::Ring ring_;
-  std::map<std::string, PeerInfo> peers_;
+  const ring::CurrentRing& ring_;
+  const ring::Addresses addresses_;
   metadata::Client& metadata_;
   const std::function<bool(const std::string& label)> healthy_;
   const Clock& clock_;

@@ -212,7 +212,12 @@ void Store::doubt(const Digest& digest) {
   verified_.erase(digest);
 }
 
-Result<> Store::list(const std::function<bool(const Digest&, std::uint64_t bytes)>& each) const {
+Result<> Store::list(std::uint16_t from, std::uint16_t to,
+                     const std::function<bool(const Digest&, std::uint64_t bytes)>& each) const {
+  const auto prefix = [](std::string_view hex) {  // of two or four digits, the missing ones 0
+    const std::string bytes = from_hex(hex).value_or("") + std::string(2, '\0');
+    return static_cast<unsigned char>(bytes[0]) << 8 | static_cast<unsigned char>(bytes[1]);
+  };
   const auto names = [](const std::filesystem::path& folder, std::size_t length) -> Result<std::vector<std::string>> {
     std::vector<std::string> found;
     std::error_code ec;
@@ -226,8 +231,10 @@ Result<> Store::list(const std::function<bool(const Digest&, std::uint64_t bytes
   };
   KR_TRY(const auto outer, names(options_.path, 2));
   for (const std::string& first : outer) {
+    if ((prefix(first) | 0xff) < from || prefix(first) > to) continue;
     KR_TRY(const auto inner, names(options_.path / first, 2));
     for (const std::string& second : inner) {
+      if (prefix(first + second) < from || prefix(first + second) > to) continue;
       KR_TRY(const auto blobs, names(options_.path / first / second, 64));
       for (const std::string& hex : blobs) {
         const auto digest = Digest::from_hex(hex);

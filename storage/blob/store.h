@@ -126,7 +126,10 @@ class Store {
   /// Renames the file out of what is served.
   Result<> set_aside(const Digest& digest);
   /// In order of digest; stops when `each` answers false.
-  Result<> list(const std::function<bool(const Digest&, std::uint64_t bytes)>& each) const;
+  Result<> list(const std::function<bool(const Digest&, std::uint64_t bytes)>& each) const { return list(0, 0xffff, each); }
+  /// Only those whose first 16 bits are in [first, last].
+  Result<> list(std::uint16_t first, std::uint16_t last,
+                const std::function<bool(const Digest&, std::uint64_t bytes)>& each) const;
 
   /// Checks the pieces that cover [offset, offset + length) against their sums. kCorrupt names the first bad one. A piece
   /// once found good is not read again for `kVerifiedFor` while the file's inode, size and times stay the same.

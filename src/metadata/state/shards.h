@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <utility>
 
 #include "src/base/error.h"
 #include "src/core/digest.h"
@@ -33,6 +34,14 @@ class Shards {
   ShardId at(std::uint32_t i) const { return ShardId(static_cast<std::uint16_t>(i + 1)); }
   ShardId of(const Digest& digest) const { return at(digest.prefix() * count_ / 65536); }
   ShardId of(const Repository& repository) const { return of(Digest::of(repository.str())); }
+
+  /// First and last of the 16 bits that begin this shard's digests: shards are ranges, in order of digest. REQUIRES: shard is
+  /// a data shard.
+  std::pair<std::uint16_t, std::uint16_t> prefixes(ShardId shard) const {
+    const std::uint32_t width = 65536 / count_;
+    const std::uint32_t first = (shard.value() - 1u) * width;
+    return {static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(first + width - 1)};
+  }
 
   friend bool operator==(const Shards&, const Shards&) = default;
 

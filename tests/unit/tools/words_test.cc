@@ -13,6 +13,10 @@ using testing::ElementsAre;
 
 TEST(RewriteWords, SingleDashWordsOfTheGuideBecomeLongOptions) {
   EXPECT_THAT(rewrite_words({"-origin", "origin0", "-repair"}, "coh"), ElementsAre("--origin", "origin0", "--repair"));
+  EXPECT_THAT(repair_words({"--origin", "origin0", "--repair"}), ElementsAre("repair", "--origin", "origin0"));
+  EXPECT_THAT(repair_words({"--repair"}), ElementsAre("repair"));
+  EXPECT_THAT(repair_words({"status", "--repair"}), ElementsAre("status", "--repair"));
+  EXPECT_THAT(repair_words({"--version"}), ElementsAre("--version"));
   EXPECT_THAT(rewrite_words({"node", "-config=x.yaml"}, "coh"), ElementsAre("node", "--config=x.yaml"));
 }
 

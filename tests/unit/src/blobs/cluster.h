@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -51,6 +52,7 @@ class Wire final : public Peers {
   net::Task<std::unique_ptr<Stream>> open(std::string label, Digest digest, std::uint64_t offset,
                                           std::uint64_t length) override KR_WIRE_CALL(open(label, digest, offset, length))
   net::Task<void> fetch(std::string label, Digest digest) override KR_WIRE_CALL(fetch(label, digest))
+  net::Task<void> let_go(std::string label, Digest digest, std::uint64_t epoch) override KR_WIRE_CALL(let_go(label, digest, epoch))
   net::Task<void> release(std::string label, Digest digest) override KR_WIRE_CALL(release(label, digest))
 #undef KR_WIRE_CALL
 };
@@ -86,33 +88,22 @@ class Cluster {
       const std::string label = labels.empty() ? "node" + std::to_string(i) : labels[i];
       members.push_back({.host = "127.0.0." + std::to_string(i + 1), .label = label, .weight = 100});
     }
-    const ring::Ring ring = ring::Ring::make(members).value();
+    ring_.set(ring::Ring::make(members).value());
     http_ = std::make_unique<http::Client>(pool_);
-    std::map<std::string, Address> addresses;
+    max_replica_ = max_replica;
+    piece_length_ = piece_length;
+    more_ = std::move(more);
     for (std::size_t i = 0; i < count; ++i) {
       auto node = std::make_unique<Node>();
       node->label = members[i].label;
       node->folder = folder_ / node->label;
-      node->store = blob::Store::open({.path = node->folder / "blobs", .uploads_path = node->folder / "uploads"}).value();
       node->wire = std::make_unique<Wire>();
-      Options options;
-      options.self = node->label;
-      options.max_replica = max_replica;
-      options.piece_lengths = PieceLengths::make({{0, piece_length}}).value();
-      options.have_timeout = std::chrono::seconds(10);
-      options.place_grace = std::chrono::seconds(10);  // so that a slow machine changes no test's outcome
-      options.buffer_bytes = 64 * 1024;
-      node->service = std::make_unique<Service>(options, ring, *node->store, client_, *node->wire, loops_);
-      http::Router router;
-      add_internal_routes(router, *node->service);
-      if (more) more(router, *node);
-      node->server = std::make_unique<http::Server>(loops_, pool_, std::move(router), http::Limits{}, nullptr, "origin");
-      const auto listening = node->server->listen("127.0.0.1", 0);
-      if (!listening) std::abort();
-      addresses[node->label] = {.host = "127.0.0.1", .port = node->server->port()};
+      open(*node);
       nodes_.push_back(std::move(node));
     }
-    for (auto& node : nodes_) node->wire->inner = std::make_unique<HttpPeers>(*http_, addresses);
+    for (auto& node : nodes_) {
+      node->wire->inner = std::make_unique<HttpPeers>(*http_, [this](const std::string& label) { return address_of(label); });
+    }
   }
   ~Cluster() {
     for (auto& node : nodes_) node->server->stop(std::chrono::seconds(1));
@@ -131,6 +122,18 @@ class Cluster {
   template <class T>
   Result<T> run(net::Task<T> task) {
     return net::block_on(loops_.at(0).executor(), std::move(task));
+  }
+
+  /// The node's process ends, and begins again with an empty disk. REQUIRES: nothing runs on it.
+  void replace_disk(std::size_t index) {
+    Node& node = *nodes_[index];
+    node.server->stop(std::chrono::seconds(1));
+    node.service->stop();
+    node.server.reset();
+    node.service.reset();
+    node.store.reset();
+    std::filesystem::remove_all(node.folder);
+    open(node);
   }
 
   /// Nobody reaches the node, and it reaches nobody.
@@ -201,12 +204,38 @@ class Cluster {
   Node& node(std::size_t index) { return *nodes_[index]; }
   Service& service(std::size_t index) { return *nodes_[index]->service; }
   metadata::test::FakePort& port() { return port_; }
+  ring::CurrentRing& ring() { return ring_; }
   metadata::Client& metadata() { return client_; }
   net::Loops& loops() { return loops_; }
   http::Client& http() { return *http_; }
   std::size_t size() const { return nodes_.size(); }
 
  private:
+  void open(Node& node) {
+    node.store = blob::Store::open({.path = node.folder / "blobs", .uploads_path = node.folder / "uploads"}).value();
+    Options options;
+    options.self = node.label;
+    options.max_replica = max_replica_;
+    options.piece_lengths = PieceLengths::make({{0, piece_length_}}).value();
+    options.have_timeout = std::chrono::seconds(10);
+    options.place_grace = std::chrono::seconds(10);  // so that a slow machine changes no test's outcome
+    options.buffer_bytes = 64 * 1024;
+    node.service = std::make_unique<Service>(options, ring_, *node.store, client_, *node.wire, loops_);
+    http::Router router;
+    add_internal_routes(router, *node.service);
+    if (more_) more_(router, node);
+    node.server = std::make_unique<http::Server>(loops_, pool_, std::move(router), http::Limits{}, nullptr, "origin");
+    if (!node.server->listen("127.0.0.1", 0)) std::abort();
+    const std::scoped_lock lock(addresses_mutex_);
+    addresses_[node.label] = {.host = "127.0.0.1", .port = node.server->port()};
+  }
+  std::optional<Address> address_of(const std::string& label) {
+    const std::scoped_lock lock(addresses_mutex_);
+    const auto found = addresses_.find(label);
+    if (found == addresses_.end()) return std::nullopt;
+    return found->second;
+  }
+
   static net::Task<std::size_t> read(std::shared_ptr<std::string> content, std::shared_ptr<std::size_t> at,
                                      std::span<char> into) {
     const std::size_t count = std::min(into.size(), content->size() - *at);
@@ -234,6 +263,12 @@ class Cluster {
   }
 
   std::filesystem::path folder_;
+  ring::CurrentRing ring_;
+  std::size_t max_replica_ = 3;
+  std::uint64_t piece_length_ = 0;
+  AddRoutes more_;
+  std::mutex addresses_mutex_;
+  std::map<std::string, Address> addresses_;
   metadata::test::FakePort port_;
   metadata::Client client_;
   net::Loops loops_{2};

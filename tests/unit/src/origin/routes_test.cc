@@ -28,7 +28,7 @@ class Origins {
   explicit Origins(std::string peer_id_hex = std::string(40, '0'), std::size_t max_replica = 2)
       : cluster_(3, max_replica,
                  [this, peer_id_hex](http::Router& router, blobs::test::Node& node) {
-                   Context context{.blobs = *node.service, .client = client_, .addresses = addresses_, .healthy = {},
+                   Context context{.blobs = *node.service, .client = client_, .addresses = ring::fixed_addresses(addresses_), .healthy = {},
                                    .peer_context = {}};
                    context.peer_context = [peer_id_hex] {
                      return PeerContext{.ip = "127.0.0.1", .port = 15040, .peer_id_hex = peer_id_hex, .zone = "zone0",
@@ -322,7 +322,7 @@ TEST(OriginForward, AnUploadMayGoOnThroughAnyNode) {
   std::vector<std::unique_ptr<http::Server>> servers;
   for (std::size_t i = 0; i < 2; ++i) {
     http::Router router;
-    add_routes(router, {.blobs = cluster.service(i), .client = cluster.http(), .addresses = addresses, .healthy = {}, .peer_context = {}});
+    add_routes(router, {.blobs = cluster.service(i), .client = cluster.http(), .addresses = ring::fixed_addresses(addresses), .healthy = {}, .peer_context = {}});
     servers.push_back(std::make_unique<http::Server>(cluster.loops(), pool, std::move(router), http::Limits{}, nullptr, "origin"));
     ASSERT_TRUE(servers[i]->listen("127.0.0.1", 0));
     addresses["node" + std::to_string(i)] = {"127.0.0.1", servers[i]->port()};

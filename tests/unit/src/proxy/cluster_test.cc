@@ -49,7 +49,7 @@ class ProxyCluster : public ::testing::Test {
   };
 
   ProxyCluster() {
-    ClusterBlobs::Addresses addresses;
+    std::map<std::string, ring::Address> addresses;
     for (std::size_t i = 0; i < cluster_.size(); ++i) {
       auto proxy = std::make_unique<Proxy>();
       proxy->manifests = std::make_unique<ClusterManifests>(cluster_.metadata(), proxy->blobs, proxy->blobs);
@@ -64,7 +64,7 @@ class ProxyCluster : public ::testing::Test {
     for (std::size_t i = 0; i < cluster_.size(); ++i) {
       // Each proxy's own client: it works on the loops that the proxy's requests come in on.
       proxies_[i]->blobs.inner = std::make_unique<ClusterBlobs>(cluster_.service(i), proxies_[i]->http->client(),
-                                                                cluster_.node(i).label, addresses);
+                                                                cluster_.node(i).label, ring::fixed_addresses(addresses));
     }
   }
   ~ProxyCluster() override {

@@ -9,16 +9,10 @@ namespace {
 class Holders : public ::testing::Test {
  protected:
   Holders() {
-    ClusterHolders::Addresses addresses;
-    std::vector<ring::Member> members;
-    for (int i = 0; i < 4; ++i) {
-      const std::string host = "127.0.0." + std::to_string(i + 1);
-      members.push_back({host, "node" + std::to_string(i), 100});
-      addresses["node" + std::to_string(i)] = {host, 15001};
-    }
-    ring_ = ring::Ring::make(members).value();
+    ring_ = ring_of(4, 1);
+    current_.set(ring_);
     holders_ = std::make_unique<ClusterHolders>(
-        ClusterHolders::Options{}, ring_, addresses, metadata_,
+        ClusterHolders::Options{}, current_, current_.addresses(15001), metadata_,
         [this](const std::string& label) { return !down_.contains(label); }, clock_);
   }
   ~Holders() override {
@@ -26,6 +20,11 @@ class Holders : public ::testing::Test {
     loop_.join();
   }
 
+  static ring::Ring ring_of(int count, std::uint64_t epoch) {
+    std::vector<ring::Member> members;
+    for (int i = 0; i < count; ++i) members.push_back({"127.0.0." + std::to_string(i + 1), "node" + std::to_string(i), 100});
+    return ring::Ring::make(members, ring::Hash::kMurmur3, epoch).value();
+  }
   void record(std::vector<std::string> labels) {
     const auto mark = metadata_.new_mark();
     const auto row = run(metadata_.arrive(digest_, mark));
@@ -59,10 +58,21 @@ class Holders : public ::testing::Test {
   metadata::test::FakePort port_;
   metadata::Client metadata_{port_, port_.shards()};
   ring::Ring ring_;
+  ring::CurrentRing current_;
   std::set<std::string> down_;
   std::unique_ptr<ClusterHolders> holders_;
   Digest digest_ = Digest::of("blob");
 };
+
+TEST_F(Holders, OfARingThatIsAdoptedLaterAnswerWithoutARestart) {
+  const ring::Ring wider = ring_of(40, 2);
+  const auto owners = wider.owners(digest_, 3);
+  ASSERT_NE(owners, ring_.owners(digest_, 3));
+  current_.set(wider);
+  std::vector<std::string> hosts;
+  for (const auto& label : owners) hosts.push_back(wider.find(label)->host);
+  EXPECT_EQ(ips(), hosts);
+}
 
 TEST_F(Holders, AreThoseOfTheRecordInRingOrderAsOriginsOfTheirAddress) {
   const auto order = ring_.order(digest_.shard_id());
