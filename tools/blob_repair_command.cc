@@ -75,6 +75,7 @@ int follow(Caller& caller, const Target& node, const Words& words, std::string c
       const json at = json::parse(*text, nullptr, false);
       if (!at.is_object() || !at.contains("shards")) return report(Error{Code::kProtocol, "what answers there is not a kraken node"});
       cursor = at.value("cursor", cursor);
+      const std::size_t good_before = made + deleted;
       for (const json& event : at["events"]) {
         const bool bad = !event.value("error", "").empty();
         if (bad && ++failed > kErrorsMax) continue;
@@ -84,7 +85,7 @@ int follow(Caller& caller, const Target& node, const Words& words, std::string c
       }
       std::fflush(stdout);
       const std::string progress = progress_text(at);
-      if (at["events"].size() > 0 || progress != last) moved = now;
+      if (made + deleted > good_before || progress != last) moved = now;  // what fails again and again is no progress
       last = progress;
       if (at.value("satisfied", false) && at["events"].empty()) {
         if (terminal) fmt::print(stderr, "\r\033[K");

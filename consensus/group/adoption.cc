@@ -118,7 +118,7 @@ Adoption decide_adoption(const AdoptionView& view, const Order& order) {
   if (leaving > 1) return {.command = {}, .waits_for = fmt::format("{} nodes would leave at once; take them out one by one, or: kraken repair adopt --force", leaving)};
   if (!view.state.settled()) {
     const auto open = std::ranges::count(view.state.satisfied, false);
-    return {.command = {}, .waits_for = fmt::format("{} of {} shards are still moving to the ring of epoch {}", open, view.state.shards, view.state.epoch)};
+    return {.command = {}, .waits_for = fmt::format("{} of {} shards, or their blobs, are still moving to the ring of epoch {}", open, view.state.shards, view.state.epoch)};
   }
   SystemState after = view.state;
   if (const SystemOutcome outcome = after.apply(SystemCommand(command)); outcome != SystemOutcome::kDone)

@@ -43,7 +43,7 @@ HttpPeers::HttpPeers(http::Client& client, ring::Addresses addresses)
 net::Task<http::ClientResponse> HttpPeers::ask(std::string label, Ask ask) {
   const std::optional<Address> found = addresses_(label);
   if (!found) co_return fail(Code::kUnavailable, "no node {} in the ring", label);
-  {
+  if (!ask.probe) {
     const std::scoped_lock lock(mutex_);
     const auto down = down_until_.find(label);
     if (down != down_until_.end() && system_clock().monotonic() < down->second) {
@@ -51,6 +51,7 @@ net::Task<http::ClientResponse> HttpPeers::ask(std::string label, Ask ask) {
                      found->port);
     }
   }
+  const bool probe = ask.probe;
   http::ClientRequest request;
   request.method = ask.method;
   request.host = found->host;
@@ -68,7 +69,7 @@ net::Task<http::ClientResponse> HttpPeers::ask(std::string label, Ask ask) {
   {
     const std::scoped_lock lock(mutex_);
     if (sent) down_until_.erase(label);
-    if (!sent && sent.error().code == Code::kUnavailable) down_until_[label] = system_clock().monotonic() + kDownFor;
+    if (!sent && !probe && sent.error().code == Code::kUnavailable) down_until_[label] = system_clock().monotonic() + kDownFor;
   }
   if (!sent) co_return std::unexpected(std::move(sent).error());
   http::ClientResponse response = *std::move(sent);
@@ -92,7 +93,7 @@ net::Task<StoreId> HttpPeers::ask_store(std::string label, Ask what) {
 }
 
 net::Task<StoreId> HttpPeers::store_id(std::string label) {
-  Ask what{.target = "/internal/v1/store", .timeout = std::chrono::seconds(3)};
+  Ask what{.target = "/internal/v1/store", .timeout = std::chrono::seconds(3), .probe = true};
   auto store = co_await ask_store(std::move(label), std::move(what));
   co_return store;
 }

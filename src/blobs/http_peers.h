@@ -1,6 +1,7 @@
 #pragma once
 // Peers over /internal/v1/ of the other nodes' origin port (endpoints.h). A node that could not be reached is not dialled
-// again for a second, so that a push does not wait for each of its blobs. Threads: any loop.
+// again for a second, so that a push does not wait for each of its blobs; but by store_id, which is how to find out, and which says
+// nothing to the other calls unless the node answers: a probe of a node that is about to listen must not cost a push. Threads: any loop.
 
 #include <map>
 #include <mutex>
@@ -38,6 +39,7 @@ class HttpPeers final : public Peers {
     http::Headers headers{};
     Body body{};
     Duration timeout = std::chrono::seconds(10);
+    bool probe = false;  // dials in any case, and a failure is not remembered
   };
   /// Any status but 2xx as an error, with the code that the other node had.
   net::Task<http::ClientResponse> ask(std::string label, Ask ask);

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <functional>
+#include <map>
 
 #include "src/base/log.h"
 #include "src/base/metrics.h"
@@ -10,12 +12,14 @@ namespace {
 
 constexpr int kAttempts = 6;
 constexpr Duration kLockTimeout = std::chrono::seconds(60);
+constexpr Duration kAskAgain = std::chrono::milliseconds(200);
 
 /// What the placing on several nodes has come to. Shared by the push and its placers, which may outlive it.
 struct Placing {
-  std::mutex mutex;  // the three below
+  std::mutex mutex;  // all but `changed`
   std::vector<metadata::Holder> placed;
-  std::vector<Error> errors;
+  std::map<std::string, Error> errors;  // by label: its last
+  std::size_t failures = 0;
   std::size_t running = 0;
   net::Event changed;
 };
@@ -29,18 +33,62 @@ net::Task<void> run_placer(std::shared_ptr<Service::Impl> impl, std::shared_ptr<
     if (store) {
       placing->placed.push_back({.store = *store, .label = label, .suspect = false});
     } else {
-      placing->errors.push_back(store.error().within(label));
+      ++placing->failures;
+      placing->errors.insert_or_assign(label, store.error().within(label));
     }
   }
   placing->changed.notify();
   co_return Result<>();
 }
 
+/// Asks labels in the ring's order, one more for each that cannot take it. REQUIRES for every call: placing's mutex.
+class Placers {
+ public:
+  Placers(std::shared_ptr<Service::Impl> impl, std::shared_ptr<Placing> placing, std::shared_ptr<Session> session, Digest digest,
+          std::vector<std::string> order)
+      : impl_(std::move(impl)), placing_(std::move(placing)), session_(std::move(session)), digest_(digest), order_(std::move(order)) {}
+
+  void launch(std::size_t count) {
+    for (; count > 0 && next_ < order_.size(); --count) {
+      ++placing_->running;
+      impl_->scope().spawn("blobs.place", run_placer(impl_, placing_, session_, order_[next_++], digest_));
+    }
+  }
+  /// An owner that cannot take it is replaced by the next label: a stand-in, which lets go when the owners have it.
+  void replace_failed(std::size_t quorum) {
+    for (; failures_seen_ < placing_->failures; ++failures_seen_) {
+      if (placing_->placed.size() + placing_->running < quorum) launch(1);
+    }
+  }
+  /// Nodes that start together dial each other before they listen: whom nobody reached is asked again before a client is refused.
+  bool may_ask_again() const { return std::ranges::any_of(placing_->errors, [](const auto& one) { return unreached(one.second); }); }
+  void ask_again(std::size_t quorum) {
+    std::erase_if(order_, [&](const std::string& label) {
+      const auto error = placing_->errors.find(label);
+      return error == placing_->errors.end() || !unreached(error->second);
+    });
+    for (const std::string& label : order_) placing_->errors.erase(label);
+    next_ = 0;
+    launch(quorum - placing_->placed.size());
+  }
+
+ private:
+  static bool unreached(const Error& error) { return error.code == Code::kUnavailable || error.code == Code::kClosed; }
+
+  const std::shared_ptr<Service::Impl> impl_;
+  const std::shared_ptr<Placing> placing_;
+  const std::shared_ptr<Session> session_;
+  const Digest digest_;
+  std::vector<std::string> order_;
+  std::size_t next_ = 0;
+  std::size_t failures_seen_ = 0;
+};
+
 /// Too few stores took it: what to tell the client.
-Error too_few(const Digest& digest, std::size_t placed, std::size_t quorum, const std::vector<Error>& errors) {
-  const bool full = std::ranges::all_of(errors, [](const Error& e) { return e.code == Code::kDiskFull; }) && !errors.empty();
+Error too_few(const Digest& digest, std::size_t placed, std::size_t quorum, const std::map<std::string, Error>& errors) {
+  const bool full = std::ranges::all_of(errors, [](const auto& one) { return one.second.code == Code::kDiskFull; }) && !errors.empty();
   std::string why;
-  for (const Error& error : errors) why += fmt::format("; {}", error.detail);
+  for (const auto& [label, error] : errors) why += fmt::format("; {}", error.detail);
   return {full ? Code::kDiskFull : Code::kUnavailable,
           fmt::format("blob {}: {} of the {} copies that a push needs could be stored{}", digest.str(), placed, quorum, why)};
 }
@@ -141,43 +189,41 @@ net::Task<std::vector<metadata::Holder>> Service::Impl::who_has(Digest digest, s
 net::Task<std::vector<metadata::Holder>> Service::Impl::place_quorum(std::shared_ptr<Session> session, Digest digest,
                                                                      std::vector<metadata::Holder> have) {
   const auto ring = ring_.get();
-  const std::vector<std::string> order = ring->order(digest.shard_id());
+  std::vector<std::string> order = ring->order(digest.shard_id());
   const std::size_t owners = std::min(options_.max_replica, order.size());
   const std::size_t quorum = owners / 2 + 1;
+  const auto has = [&](const std::string& label) { return std::ranges::find(have, label, &metadata::Holder::label) != have.end(); };
+  const auto lacking = static_cast<std::size_t>(std::count_if(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(owners), std::not_fn(has)));
+  std::erase_if(order, has);
   auto placing = std::make_shared<Placing>();
-  placing->placed = have;
-  std::size_t next = 0;
-  const auto launch = [&] {
-    while (next < order.size()) {
-      const std::string& label = order[next++];
-      if (std::ranges::any_of(have, [&](const metadata::Holder& holder) { return holder.label == label; })) continue;
-      ++placing->running;
-      scope().spawn("blobs.place", run_placer(shared_from_this(), placing, session, label, digest));
-      return;
-    }
-  };
+  placing->placed = std::move(have);
+  Placers placers(shared_from_this(), placing, session, digest, std::move(order));
   const MonotonicTime began = system_clock().monotonic();
   {
     const std::scoped_lock lock(placing->mutex);
-    while (next < owners) launch();
+    placers.launch(lacking);
   }
-  std::size_t failures_seen = 0;
+  std::optional<MonotonicTime> again_at;
   std::optional<MonotonicTime> enough_at;
   for (;;) {
     const std::uint64_t seen = placing->changed.version();
     Duration wait = std::chrono::minutes(1);
     {
       const std::scoped_lock lock(placing->mutex);
-      // An owner that cannot take it is replaced by the next label: a stand-in, which lets go when the owners have it.
-      for (; failures_seen < placing->errors.size(); ++failures_seen) {
-        if (placing->placed.size() + placing->running < quorum) launch();
+      const MonotonicTime now = system_clock().monotonic();
+      if (again_at && now >= *again_at) {
+        again_at.reset();
+        placers.ask_again(quorum);
       }
+      placers.replace_failed(quorum);
       if (placing->placed.size() >= quorum) {
-        const MonotonicTime now = system_clock().monotonic();
         if (!enough_at) enough_at = now;
         const Duration grace = std::max(options_.place_grace, (*enough_at - began) / 2);
         wait = *enough_at + grace - now;
         if (placing->running == 0 || wait <= Duration::zero()) co_return placing->placed;
+      } else if (placing->running == 0 && now - began < options_.place_patience && placers.may_ask_again()) {
+        if (!again_at) again_at = now + kAskAgain;
+        wait = *again_at - now;
       } else if (placing->running == 0) {
         Error error = too_few(digest, placing->placed.size(), quorum, placing->errors);
         co_return std::unexpected(std::move(error));

@@ -45,6 +45,7 @@ struct Options {
   Duration upload_ttl = std::chrono::hours(6);     // a session, or staged bytes, that nobody touched for this long go
   Duration have_timeout = std::chrono::seconds(2);  // for a holder to say that it has a file
   Duration place_grace = std::chrono::milliseconds(500);  // at least, for the owners beyond the write quorum
+  Duration place_patience = std::chrono::seconds(3);  // how long nodes that nobody reaches are asked again, while too few took it
   Duration fetch_wait = std::chrono::seconds(20);  // how long one call waits for a fetch; beyond: kPending
   std::uint32_t ingest_threads = 2;                // hashing and writing of what comes in
   std::uint32_t ingest_queue = 4096;

@@ -13,6 +13,7 @@ import time
 
 from kraken_cluster import SLACK, UNREACHABLE, Cluster, digest_of, random_bytes, run_tests, wait_for
 
+FAST = "raft:\n  adopt_after: 2s\n"
 LINE = re.compile(r"^origin: (origin\d), content: ([0-9a-f]{64}), (repaired|deleted): OK$")
 BLOBS = 120
 
@@ -257,7 +258,7 @@ def test_offline_repair_of_stopped_nodes(kraken):
 
 
 def test_add_a_node(kraken):
-    with Cluster(kraken, nodes=4, max_replica=2) as cluster:
+    with Cluster(kraken, nodes=4, max_replica=2, node_yaml=FAST) as cluster:
         nodes = cluster.nodes
         started(cluster, nodes[:3], entries_of(nodes[:3]))
         digests = pushed(cluster, nodes[:3])
@@ -282,7 +283,7 @@ def test_add_a_node(kraken):
 
 
 def test_remove_a_node(kraken):
-    with Cluster(kraken, nodes=4, max_replica=2) as cluster:
+    with Cluster(kraken, nodes=4, max_replica=2, node_yaml=FAST) as cluster:
         nodes = cluster.nodes
         started(cluster, nodes, entries_of(nodes))
         digests = pushed(cluster, nodes)
@@ -300,7 +301,7 @@ def test_remove_a_node(kraken):
 
 
 def test_change_of_capacity(kraken):
-    with Cluster(kraken, nodes=3, max_replica=2) as cluster:
+    with Cluster(kraken, nodes=3, max_replica=2, node_yaml=FAST) as cluster:
         nodes = cluster.nodes
         started(cluster, nodes, entries_of(nodes))
         digests = pushed(cluster, nodes)
@@ -320,7 +321,7 @@ def test_change_of_capacity(kraken):
 
 def test_replace_a_failed_node(kraken):
     """Same label and weight, another host, empty folders."""
-    with Cluster(kraken, nodes=4, max_replica=2) as cluster:
+    with Cluster(kraken, nodes=4, max_replica=2, node_yaml=FAST) as cluster:
         nodes = cluster.nodes
         started(cluster, nodes[:3], entries_of(nodes[:3]))
         digests = pushed(cluster, nodes[:3])

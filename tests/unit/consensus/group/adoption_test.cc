@@ -74,7 +74,7 @@ TEST(Adoption, FollowsItsRules) {
        .waits_for = "of 3 voters up before the change"},
       {.name = "another weight", .ring = "abc", .reports = {report('a', wish("abc", 50)), report('b', wish("abc", 50)), report('c', wish("abc", 50))}, .adopted = "abc"},
       {.name = "the one before is not settled", .ring = "abc", .reports = {report('a', four), report('b', four), report('c', four), report('d', four)},
-       .waits_for = "4 of 4 shards are still moving", .unsettled = true},
+       .waits_for = "4 of 4 shards, or their blobs, are still moving", .unsettled = true},
       {.name = "another folder", .ring = "abc", .reports = {report('a', four), report('b', four), stranger, report('d', four)}, .waits_for = "kraken repair replace c"},
   };
   for (const Case& one : cases) {

@@ -33,10 +33,12 @@ class Wire final : public Peers {
  public:
   std::unique_ptr<Peers> inner;
   std::set<std::string> down;
+  std::atomic<int> refuse_next{0};  // so many calls find nobody listening
 
 #define KR_WIRE_CALL(...)                                                                  \
   {                                                                                        \
     if (down.contains(label)) co_return fail(Code::kUnavailable, "{} is down", label);    \
+    if (refuse_next.fetch_sub(1) > 0) co_return fail(Code::kUnavailable, "{} does not listen yet", label);   \
     auto answer = co_await inner->__VA_ARGS__;                                             \
     co_return answer;                                                                      \
   }

@@ -136,6 +136,39 @@ TEST(Push, WithoutAQuorumOfStoresIsRefusedAndMayBeRepeated) {
   EXPECT_EQ(cluster.read(1, digest).value(), content);
 }
 
+TEST(Push, NodesThatDidNotListenYetAreAskedAgainBeforeTheClientIsRefused) {
+  Cluster cluster(3, 2);
+  const std::string content = pattern(1000);
+  const Digest digest = Digest::of(content);
+  const auto owners = cluster.owners(digest);
+  cluster.node(owners[0]).wire->refuse_next = 2;  // the other owner, and then the stand-in
+  const auto pushed = cluster.push(owners[0], content);
+  ASSERT_TRUE(pushed) << pushed.error().to_string();
+  EXPECT_LE(cluster.node(owners[0]).wire->refuse_next, 0);
+  EXPECT_GE(cluster.record(digest).row->holders.size(), 2U);
+}
+
+TEST(HttpPeers, AFailedProbeSaysNothingToTheCallsThatFollow) {
+  Cluster cluster(2);
+  std::atomic<std::uint16_t> port{1};  // nobody listens there
+  HttpPeers peers(cluster.http(), [&](const std::string&) { return std::optional(Address{.host = "127.0.0.1", .port = port}); });
+  const Digest digest = Digest::of("none");
+  ASSERT_EQ(cluster.run(peers.store_id("node1")).error().code, Code::kUnavailable);
+  port = cluster.node(1).server->port();
+  EXPECT_EQ(cluster.run(peers.have("node1", digest)).error().code, Code::kNotFound) << "it was dialled";
+}
+
+TEST(HttpPeers, AProbeThatIsAnsweredEndsWhatAFailedCallHadSaid) {
+  Cluster cluster(2);
+  std::atomic<std::uint16_t> port{1};
+  HttpPeers peers(cluster.http(), [&](const std::string&) { return std::optional(Address{.host = "127.0.0.1", .port = port}); });
+  const Digest digest = Digest::of("none");
+  ASSERT_EQ(cluster.run(peers.have("node1", digest)).error().code, Code::kUnavailable);
+  port = cluster.node(1).server->port();
+  ASSERT_TRUE(cluster.run(peers.store_id("node1")));
+  EXPECT_EQ(cluster.run(peers.have("node1", digest)).error().code, Code::kNotFound) << "it was dialled";
+}
+
 TEST(Push, ARefusedCommitBeginsAgainAtArrive) {
   Cluster cluster(3);
   const std::string content = pattern(1000);
