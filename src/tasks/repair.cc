@@ -82,12 +82,9 @@ net::Task<StoreId> Repair::Impl::store_of(std::string label) {
   co_return id;
 }
 
-net::Task<void> Repair::Impl::probe_one(std::string label) {
-  auto id = co_await store_of(label);
-  if (!id && id.error().code == Code::kCancelled) co_return std::unexpected(std::move(id).error());
-  std::optional<StoreId>& current = stores[label];
-  const std::optional<StoreId> before = std::exchange(current, id ? std::optional(*id) : std::nullopt);
-  if (!id || before == *id) co_return Result<>();
+void Repair::Impl::heard(const std::string& label, std::optional<StoreId> id) {
+  const std::optional<StoreId> before = std::exchange(stores[label], id);
+  if (!id || before == id) return;
   const auto [last, is_first] = last_stores.try_emplace(label, *id);
   const bool is_other = last->second != *id;
   if (is_other) log::warn("repair.other_store", "node={} before={} now={}", label, last->second.str(), id->str());
@@ -96,6 +93,13 @@ net::Task<void> Repair::Impl::probe_one(std::string label) {
     // Another store, or one that was not known: any record may be of it. Else only what waited for this node.
     if (is_first || is_other || (state->last && state->last->waits_for.contains(label))) want(*state, options.settle);
   }
+  event.notify();
+}
+
+net::Task<void> Repair::Impl::probe_one(std::string label) {
+  auto id = co_await store_of(label);
+  if (!id && id.error().code == Code::kCancelled) co_return std::unexpected(std::move(id).error());
+  heard(label, id ? std::optional(*id) : std::nullopt);
   co_return Result<>();
 }
 

@@ -149,10 +149,8 @@ net::Task<void> Repair::Impl::forget(Digest digest, metadata::Holder holder, std
   if (stores.contains(holder.label)) {
     // What the last probe said may be old; an entry that drops a good holder is easier not made than mended.
     auto at = co_await store_of(holder.label);
-    if (at && *at == holder.store) {
-      stores[holder.label] = *at;
-      co_return Result<>();
-    }
+    if (at) heard(holder.label, *at);  // a record may name a new store before any probe has met it
+    if (at && *at == holder.store) co_return Result<>();
   }
   auto lost = co_await metadata.lost(digest, holder.store, static_cast<std::uint32_t>(owners));
   if (lost) log::info("repair.store_lost", "digest={} store={} of={}", digest.str(), holder.store.str(), holder.label);

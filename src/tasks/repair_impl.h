@@ -58,6 +58,8 @@ struct Repair::Impl : std::enable_shared_from_this<Impl> {
   net::Task<void> run();
   net::Task<void> probe();
   net::Task<void> probe_one(std::string label);
+  /// The only way in which `stores` learns of a store; none: the node is silent. Asks for the walks that follow from it.
+  void heard(const std::string& label, std::optional<StoreId> id);
   net::Task<void> walk(ShardId shard, std::shared_ptr<Led> led);
   /// Plans every record of the shard; `each` may end it by false.
   net::Task<void> records(ShardId shard, std::shared_ptr<const ring::Ring> ring, Each each);

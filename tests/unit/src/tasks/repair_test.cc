@@ -190,6 +190,32 @@ TEST_F(RepairTest, ADiskThatWasReplacedWhileNobodyLookedIsFilledAgain) {
   EXPECT_EQ(repair_->status().copies_done, lost);
 }
 
+TEST_F(RepairTest, ANewStoreThatARecordNamesBeforeAnyProbeMetItIsFilledAgain) {
+  adopt(3, 1);
+  const auto digests = push(30);
+  options_.probe_interval = std::chrono::hours(1);  // after the first
+  start();
+  ASSERT_TRUE(settled(1));
+  cluster_.replace_disk(2);
+  const auto is_of_2 = [&](const Digest& digest) {
+    const auto owners = cluster_.owners(digest);
+    return std::ranges::find(owners, 2U) != owners.end();
+  };
+  std::optional<Digest> fresh;
+  for (int i = 0; i < 100 && !fresh; ++i) {
+    const std::string content = pattern(5000 + static_cast<std::size_t>(i));
+    if (!is_of_2(Digest::of(content))) continue;
+    ASSERT_TRUE(cluster_.push(0, content));
+    fresh = Digest::of(content);
+  }
+  ASSERT_TRUE(fresh);
+  const ShardId shard = cluster_.port().shards().of(*fresh);
+  repair_->leadership(shard, false);
+  repair_->leadership(shard, true);
+  EXPECT_TRUE(Cluster::eventually([&] { return std::ranges::all_of(digests, [&](const Digest& digest) { return as_the_ring_wants(digest); }); }));
+  EXPECT_TRUE(as_the_ring_wants(*fresh));
+}
+
 TEST_F(RepairTest, TheLastHolderOfABlobIsMarkedAndStaysNamed) {
   const Digest digest = push(1)[0];
   const auto owners = cluster_.owners(digest);
