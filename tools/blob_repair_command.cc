@@ -24,6 +24,7 @@ using json = nlohmann::json;
 
 constexpr std::uint16_t kAdminPort = 14002;
 constexpr Duration kPoll = std::chrono::milliseconds(300);
+constexpr Duration kReplaceAgain = std::chrono::seconds(3);
 constexpr std::size_t kErrorsMax = 20;
 
 using Words = BlobRepairWords;
@@ -59,6 +60,19 @@ std::string progress_text(const json& at) {
   return text;
 }
 
+/// The guide replaces a failed node by repairing its label: a new, empty folder that waits under it is taken in. Where nobody waits,
+/// or the old one is heard, there is nothing to replace.
+void replace_if_waiting(Caller& caller, const Target& node, const Words& words) {
+  http::ClientRequest request;
+  request.method = http::Method::kPost;
+  request.host = node.host;
+  request.port = node.port;
+  request.target = "/ring/replace?label=" + http::query_escape(words.origin);
+  request.timeout = std::chrono::seconds(30);
+  const auto reply = caller.call(std::move(request));
+  if (reply && reply->status == 200) fmt::print(stderr, "kraken: {}", reply->body);
+}
+
 /// Until it is done, or nothing has moved for as long as the words allow.
 int follow(Caller& caller, const Target& node, const Words& words, std::string cursor) {
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
@@ -66,6 +80,7 @@ int follow(Caller& caller, const Target& node, const Words& words, std::string c
   std::string last;
   MonotonicTime moved = system_clock().monotonic();
   MonotonicTime told = moved;
+  MonotonicTime replaced = moved;
   for (;;) {
     const auto text = caller.get(node.host, node.port,
                                  fmt::format("/repair?origin={}&cursor={}", http::query_escape(words.origin), http::query_escape(cursor)),
@@ -84,6 +99,10 @@ int follow(Caller& caller, const Target& node, const Words& words, std::string c
         if (!bad) ++(event.value("what", "") == "deleted" ? deleted : made);
       }
       std::fflush(stdout);
+      if (!words.origin.empty() && !at.value("satisfied", false) && now - replaced > kReplaceAgain) {
+        replaced = now;
+        replace_if_waiting(caller, node, words);  // the new node may have begun to wait only now
+      }
       const std::string progress = progress_text(at);
       if (made + deleted > good_before || progress != last) moved = now;  // what fails again and again is no progress
       last = progress;
@@ -127,19 +146,6 @@ int dry_run(Caller& caller, const Target& node, const Words& words) {
   fmt::print(stderr, "kraken: {}{} steps, {} of them copies of {}; nothing was changed\n", plan.value("more", false) ? "more than " : "",
              plan["steps"].size(), copies, human_bytes(bytes));
   return kExitOk;
-}
-
-/// The guide replaces a failed node by repairing its label: a new, empty folder that waits under it is taken in. Where nobody waits,
-/// or the old one is heard, there is nothing to replace.
-void replace_if_waiting(Caller& caller, const Target& node, const Words& words) {
-  http::ClientRequest request;
-  request.method = http::Method::kPost;
-  request.host = node.host;
-  request.port = node.port;
-  request.target = "/ring/replace?label=" + http::query_escape(words.origin);
-  request.timeout = std::chrono::seconds(30);
-  const auto reply = caller.call(std::move(request));
-  if (reply && reply->status == 200) fmt::print(stderr, "kraken: {}", reply->body);
 }
 
 int online(const Words& words) {

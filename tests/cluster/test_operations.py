@@ -335,9 +335,9 @@ def test_replace_a_failed_node(kraken):
             rolling_restart(cluster, nodes[:2], entries)
             cluster.write_config(new, hashstate(entries))
             new.start()
-            cluster.wait_ready([new], 180)
             wait_for(lambda: epoch(nodes[0]) == 2, 120, "the ring with the new host is adopted")
-            repair(cluster, "origin2")
+            repair(cluster, "origin2")  # also says that the new one takes the failed one's place
+            cluster.wait_ready([new], 120)
         assert not clients.refused, clients.refused[:3]
         after = check_placed(cluster, digests, [nodes[0], nodes[1], new])
         assert {digest for digest, hosts in after.of.items() if new.host in hosts} == had, "the placement was not to change"
