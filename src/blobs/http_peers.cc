@@ -81,6 +81,8 @@ net::Task<http::ClientResponse> HttpPeers::ask(std::string label, Ask ask) {
   if (std::from_chars(code.data(), code.data() + code.size(), number).ec == std::errc() && number <= 255) {
     error.code = static_cast<Code>(number);
   }
+  // It is that node that stops: to whoever asked, kCancelled means that he does.
+  if (error.code == Code::kCancelled) error.code = Code::kUnavailable;
   co_return std::unexpected(std::move(error));
 }
 

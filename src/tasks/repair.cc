@@ -10,6 +10,7 @@ namespace kraken::tasks {
 namespace {
 
 constexpr Duration kRateWindow = std::chrono::seconds(30);
+constexpr Duration kProbeTimeout = std::chrono::seconds(3);
 
 /// Rises across restarts, so that what a caller remembers of an earlier process is in the past.
 std::uint64_t first_number() {
@@ -78,7 +79,7 @@ net::Task<void> Repair::Impl::run() {
 
 net::Task<StoreId> Repair::Impl::store_of(std::string label) {
   if (label == blobs.self()) co_return blobs.store_id();
-  auto id = co_await net::with_deadline(std::chrono::seconds(3), blobs.peers().store_id(std::move(label)));
+  auto id = co_await net::with_deadline(kProbeTimeout, blobs.peers().store_id(std::move(label)));
   co_return id;
 }
 
@@ -96,10 +97,11 @@ void Repair::Impl::heard(const std::string& label, std::optional<StoreId> id) {
   event.notify();
 }
 
-net::Task<void> Repair::Impl::probe_one(std::string label) {
+net::Task<void> Repair::Impl::probe_one(std::string label, std::shared_ptr<net::Latch> asked) {
+  auto self = shared_from_this();
   auto id = co_await store_of(label);
-  if (!id && id.error().code == Code::kCancelled) co_return std::unexpected(std::move(id).error());
   heard(label, id ? std::optional(*id) : std::nullopt);
+  asked->count_down();
   co_return Result<>();
 }
 
@@ -108,10 +110,11 @@ net::Task<void> Repair::Impl::probe() {
   std::set<std::string> labels = strangers;
   for (const ring::Member& member : ring->members()) labels.insert(member.label);
   std::erase_if(stores, [&](const auto& entry) { return !labels.contains(entry.first); });
-  for (const std::string& label : labels) {
-    auto asked = co_await probe_one(label);
-    if (!asked && asked.error().code == Code::kCancelled) co_return asked;
-  }
+  // All at once: a host that swallows packets costs every other one its time otherwise.
+  auto asked = std::make_shared<net::Latch>(labels.size());
+  for (const std::string& label : labels) scope.spawn("repair.probe", probe_one(label, asked));
+  auto waited = co_await asked->wait(2 * kProbeTimeout);
+  if (!waited && waited.error().code == Code::kCancelled) co_return waited;
   publish();
   co_return Result<>();
 }

@@ -57,7 +57,7 @@ struct Repair::Impl : std::enable_shared_from_this<Impl> {
   // repair.cc
   net::Task<void> run();
   net::Task<void> probe();
-  net::Task<void> probe_one(std::string label);
+  net::Task<void> probe_one(std::string label, std::shared_ptr<net::Latch> asked);
   /// The only way in which `stores` learns of a store; none: the node is silent. Asks for the walks that follow from it.
   void heard(const std::string& label, std::optional<StoreId> id);
   net::Task<void> walk(ShardId shard, std::shared_ptr<Led> led);

@@ -300,6 +300,41 @@ def test_remove_a_node(kraken):
         check_placed(cluster, clients.pushed, nodes[:3])
 
 
+def adopted_at(nodes, number):
+    """When the first of the nodes took this ring, as the log says it; None: none has."""
+    times = [line.split(" ", 1)[0] for node in nodes for line in node.log_text().splitlines() if f" node.ring epoch={number} " in line]
+    return min(times, default=None)
+
+
+def test_the_next_ring_waits_for_the_blobs_of_this_one(kraken):
+    """Copies are slow; the file of a third ring is on all nodes long before the second has its blobs."""
+    with Cluster(kraken, nodes=4, max_replica=2, node_yaml=FAST + "repair:\n  bytes_per_second: 1KB\n") as cluster:
+        nodes = cluster.nodes
+        started(cluster, nodes[:3], entries_of(nodes[:3]))
+        digests = pushed(cluster, nodes[:3], 100)
+        wait_for(lambda: Copies(cluster, digests).total() == 2 * len(digests), 60, "two copies of each")
+        rolling_restart(cluster, nodes, entries_of(nodes))
+        wait_for(lambda: epoch(nodes[0]) == 2, 120, "the ring with origin3 is adopted")
+        theirs = [digest for digest in digests if nodes[3].host in owners_of(nodes[0], digest)]
+        assert len(theirs) > 10
+        rolling_restart(cluster, nodes, entries_of(nodes, [30000, 30000, 60000, 30000]))
+        left = sum(not nodes[3].has_file(digest) for digest in theirs)
+        print(f"  the third ring's file is on all nodes; the second lacks {left} of {len(theirs)} copies", flush=True)
+        assert left > 0, "the copies were not slow enough to show anything"
+        wait_for(lambda: "or their blobs" in str(nodes[0].status()) or epoch(nodes[0]) == 3, 60, "the status says what the third ring waits for")
+        wait_for(lambda: epoch(nodes[0]) == 3, 300, "the third ring is adopted")
+        third = adopted_at(nodes, 3)
+        copied = {}
+        for node in nodes:
+            for line in node.log_text().splitlines():
+                made = re.search(r"^(\S+) .* (?:repair|tasks)\.copied digest=(sha256:[0-9a-f]{64}) to=origin3", line)
+                if made:
+                    copied[made.group(2)] = min(made.group(1), copied.get(made.group(2), made.group(1)))
+        late = [digest for digest in theirs if copied.get(digest, "9") > third]
+        assert not late, f"{len(late)} of {len(theirs)} blobs of the second ring were not copied when the third was adopted"
+        assert adopted_at(nodes, 2) < third
+
+
 def test_change_of_capacity(kraken):
     with Cluster(kraken, nodes=3, max_replica=2, node_yaml=FAST) as cluster:
         nodes = cluster.nodes

@@ -169,6 +169,20 @@ TEST(HttpPeers, AProbeThatIsAnsweredEndsWhatAFailedCallHadSaid) {
   EXPECT_EQ(cluster.run(peers.have("node1", digest)).error().code, Code::kNotFound) << "it was dialled";
 }
 
+TEST(HttpPeers, ANodeThatStopsIsUnavailableAndDoesNotCancelWhoeverAsksIt) {
+  Cluster cluster(1);
+  net::FilePool pool(1, 16);
+  http::Router router;
+  router.add(http::Method::kGet, "/internal/v1/store", [](http::Exchange& exchange) {
+    return exchange.reply(503, {{std::string(kCodeHeader), std::to_string(static_cast<unsigned>(Code::kCancelled))}}, "stopping");
+  });
+  http::Server server(cluster.loops(), pool, std::move(router), http::Limits{}, nullptr, "origin");
+  ASSERT_TRUE(server.listen("127.0.0.1", 0));
+  HttpPeers peers(cluster.http(), [&](const std::string&) { return std::optional(Address{.host = "127.0.0.1", .port = server.port()}); });
+  EXPECT_EQ(cluster.run(peers.store_id("node1")).error().code, Code::kUnavailable);
+  server.stop(std::chrono::seconds(1));
+}
+
 TEST(Push, ARefusedCommitBeginsAgainAtArrive) {
   Cluster cluster(3);
   const std::string content = pattern(1000);
