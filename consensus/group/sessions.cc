@@ -1,6 +1,7 @@
 #include "consensus/group/sessions.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "consensus/group/mutants.h"
 #include "src/base/codec.h"
@@ -11,9 +12,10 @@ namespace {
 
 using kv::Family;
 
-constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kVersion = 2;  // 1 had no slots
 constexpr char kSessions = '\1';
 constexpr char kResults = '\2';
+constexpr char kSlots = '\3';
 
 std::string session_key(ShardId shard, const Incarnation& incarnation) {
   std::string key = kv::shard_prefix(shard);
@@ -28,7 +30,36 @@ std::string result_key(ShardId shard, const Incarnation& incarnation, std::uint6
   return std::move(out).take();
 }
 
+std::string slots_prefix(ShardId shard, const Incarnation& incarnation) {
+  std::string key = kv::shard_prefix(shard);
+  key += kSlots;
+  key += incarnation.view();
+  return key;
+}
+
+std::string slot_key(ShardId shard, const Incarnation& incarnation, std::uint16_t slot) {
+  Writer out;
+  out.u16(shard.value()).u8(static_cast<std::uint8_t>(kSlots)).raw(incarnation.view()).u16(slot);
+  return std::move(out).take();
+}
+
 }  // namespace
+
+void Sessions::Session::set_taken(std::uint16_t slot, bool to) {
+  const std::size_t word = slot / 64u;
+  const std::uint64_t bit = std::uint64_t{1} << (slot % 64u);
+  if (word >= taken.size()) taken.resize(word + 1);
+  taken[word] = to ? taken[word] | bit : taken[word] & ~bit;
+}
+
+/// The lowest that is free: below kSessionWindow, since no more results than that are kept.
+std::uint16_t Sessions::Session::take_slot() {
+  std::size_t word = 0;
+  while (word < taken.size() && ~taken[word] == 0) ++word;
+  const auto slot = static_cast<std::uint16_t>(word * 64 + (word < taken.size() ? static_cast<std::size_t>(std::countr_one(taken[word])) : 0));
+  set_taken(slot, true);
+  return slot;
+}
 
 Result<> Sessions::load(ShardId id, const kv::View& rows) {
   Shard shard;
@@ -46,7 +77,7 @@ Result<> Sessions::load(ShardId id, const kv::View& rows) {
     session.used = Duration(in.i64());
     read = in.finish("session");
     if (read) read = at.finish("session key");
-    if (read && version != kVersion) read = fail(Code::kUnsupported, "session: version {}, known is {}", version, kVersion);
+    if (read && (version < 1 || version > kVersion)) read = fail(Code::kUnsupported, "session: version {}, known is {}", version, kVersion);
     if (read) shard.emplace(Incarnation::from(incarnation), std::move(session));
     return read.has_value();
   }));
@@ -64,11 +95,45 @@ Result<> Sessions::load(ShardId id, const kv::View& rows) {
       placed = fail(Code::kCorrupt, "shard {}: the result of a session that is not there", id.value());
       return false;
     }
-    session->second.results.emplace(sequence, value);
+    session->second.results.emplace(sequence, Session::Kept{.result = std::string(value), .old_row = true});
     return true;
   }));
   KR_CHECK(std::move(placed));
+  KR_CHECK(load_slots(id, rows, shard));
   shards_.insert_or_assign(id, std::move(shard));
+  return {};
+}
+
+Result<> Sessions::load_slots(ShardId id, const kv::View& rows, Shard& sessions) const {
+  const std::string first = kv::shard_prefix(id) + kSlots;
+  Result<> read;
+  KR_CHECK(rows.scan(Family::kSession, first, kv::after_prefix(first), false, [&](std::string_view key, std::string_view value) {
+    Reader at(key.substr(first.size()));
+    const std::string_view incarnation = at.raw(16);
+    const std::uint16_t slot = at.u16();
+    Reader in(value);
+    const std::uint64_t sequence = in.u64();
+    const std::uint64_t low = in.u64();
+    const std::string_view result = in.rest();
+    read = at.finish("session slot key");
+    if (read) read = in.finish("session slot");
+    if (!read) return false;
+    const auto session = sessions.find(Incarnation::from(incarnation));
+    if (session == sessions.end() || slot >= kSessionWindow) {
+      read = fail(Code::kCorrupt, "shard {}: slot {} of a session that is not there", id.value(), slot);
+      return false;
+    }
+    session->second.low = std::max(session->second.low, low);
+    session->second.results.emplace(sequence, Session::Kept{.result = std::string(result), .slot = slot});
+    return true;
+  }));
+  KR_CHECK(std::move(read));
+  for (auto& [incarnation, session] : sessions) {
+    // An old row below low cannot be: it goes with the entry that forgets it.
+    session.results.erase(session.results.begin(), session.results.lower_bound(session.low));
+    for (const auto& [sequence, kept] : session.results)
+      if (!kept.old_row) session.set_taken(kept.slot, true);
+  }
   return {};
 }
 
@@ -83,26 +148,38 @@ Sessions::Check Sessions::check(const ApplyContext& context, const Envelope& env
     return {.answer = {.verdict = Verdict::kNoSession, .result = {}}};
   }
   Session& session = found->second;
-  if (stamp.low > session.low && stamp.low <= stamp.sequence) {
+  const bool moves = stamp.low > session.low && stamp.low <= stamp.sequence;
+  if (moves) {
     session.low = stamp.low;
     auto result = session.results.begin();
     while (result != session.results.end() && result->first < session.low + (mutant(Mutant::kSessionForgetsLow) ? 1 : 0)) {
-      rows.erase(Family::kSession, result_key(context.shard, stamp.incarnation, result->first));
+      if (result->second.old_row) {
+        rows.erase(Family::kSession, result_key(context.shard, stamp.incarnation, result->first));
+      } else {
+        session.set_taken(result->second.slot, false);
+      }
       result = session.results.erase(result);
     }
-    write(context.shard, stamp.incarnation, session, rows);
   }
-  if (stamp.sequence < session.low) return {.answer = {.verdict = Verdict::kForgotten, .result = {}}};
-  if (stamp.sequence - session.low >= kSessionWindow) return {.answer = {.verdict = Verdict::kOutOfWindow, .result = {}}};
+  Check met{.answer = {}, .fresh = true};
   if (const auto result = session.results.find(stamp.sequence); result != session.results.end() && !mutant(Mutant::kSessionExecutesTwice))
-    return {.answer = {.verdict = Verdict::kApplied, .result = result->second}};
-  return {.answer = {}, .fresh = true};
+    met = {.answer = {.verdict = Verdict::kApplied, .result = result->second.result}};
+  if (stamp.sequence < session.low) met = {.answer = {.verdict = Verdict::kForgotten, .result = {}}};
+  if (stamp.sequence >= session.low && stamp.sequence - session.low >= kSessionWindow) met = {.answer = {.verdict = Verdict::kOutOfWindow, .result = {}}};
+  // What is executed brings the low to its slot.
+  if (moves && !met.fresh) write(context.shard, stamp.incarnation, session, rows);
+  return met;
 }
 
 void Sessions::executed(const ApplyContext& context, const Stamp& stamp, const std::string& result, kv::Overlay& rows) {
   Session& session = shards_[context.shard][stamp.incarnation];
-  session.results.insert_or_assign(stamp.sequence, result);
-  if (!mutant(Mutant::kSessionNotStored)) rows.put(Family::kSession, result_key(context.shard, stamp.incarnation, stamp.sequence), result);
+  const std::uint16_t slot = session.take_slot();
+  session.results.insert_or_assign(stamp.sequence, Session::Kept{.result = result, .slot = slot});
+  if (!mutant(Mutant::kSessionNotStored)) {
+    Writer out;
+    out.u64(stamp.sequence).u64(session.low).raw(result);
+    rows.put(Family::kSession, slot_key(context.shard, stamp.incarnation, slot), out.str());
+  }
   // To the minute is enough for a life of a day, and keeps the row from being written by every entry.
   if (context.now - session.used >= std::chrono::minutes(1)) {
     session.used = context.now;
@@ -122,7 +199,7 @@ Sessions::Check Sessions::open(const ApplyContext& context, const Stamp& stamp, 
     if (found->second.boot_epoch == stamp.boot_epoch) return answer(found->second.id);  // an opening sent twice
     drop(context.shard, shard, found, rows);
   }
-  Session session{.boot_epoch = stamp.boot_epoch, .id = context.index, .low = 1, .used = context.now, .results = {}};
+  Session session{.boot_epoch = stamp.boot_epoch, .id = context.index, .low = 1, .used = context.now, .results = {}, .taken = {}};
   write(context.shard, stamp.incarnation, session, rows);
   shard.emplace(stamp.incarnation, std::move(session));
   return answer(context.index);
@@ -140,8 +217,10 @@ void Sessions::evict(const ApplyContext& context, Shard& shard, kv::Overlay& row
 }
 
 void Sessions::drop(ShardId id, Shard& shard, Shard::iterator session, kv::Overlay& rows) {
-  for (const auto& [sequence, result] : session->second.results)
-    rows.erase(Family::kSession, result_key(id, session->first, sequence));
+  for (const auto& [sequence, kept] : session->second.results)
+    if (kept.old_row) rows.erase(Family::kSession, result_key(id, session->first, sequence));
+  const std::string slots = slots_prefix(id, session->first);
+  rows.erase_range(Family::kSession, slots, kv::after_prefix(slots));
   rows.erase(Family::kSession, session_key(id, session->first));
   shard.erase(session);
 }

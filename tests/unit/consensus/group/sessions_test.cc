@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "src/base/codec.h"
+#include "storage/kv/keys.h"
 #include "storage/kv/memory/memory_store.h"
 
 namespace kraken::group {
@@ -34,6 +35,14 @@ class SessionsTest : public ::testing::Test {
   }
   Answer propose(std::uint64_t session, std::uint64_t sequence, std::uint64_t low, std::uint64_t boot = 1) {
     return apply(Envelope::Kind::kCommand, {.incarnation = a_, .boot_epoch = boot, .session = session, .sequence = sequence, .low = low});
+  }
+  std::size_t rows() const {
+    std::size_t count = 0;
+    EXPECT_TRUE(store_.scan(kv::Family::kSession, {}, {}, false, [&](std::string_view, std::string_view) {
+      ++count;
+      return true;
+    }));
+    return count;
   }
   void restart() {
     sessions_ = Sessions();
@@ -76,6 +85,73 @@ TEST_F(SessionsTest, OrderWithinTheWindowDoesNotMatter) {
   EXPECT_EQ(propose(session, 1 + kSessionWindow, 1).verdict, Verdict::kOutOfWindow);
   EXPECT_EQ(propose(session, kSessionWindow, 1).verdict, Verdict::kApplied);
   EXPECT_EQ(executed_, 3);
+}
+
+// A retry after a start finds its result, whatever came since.
+TEST_F(SessionsTest, ASlotIsWrittenOverOnlyWhenWhatItHasIsForgotten) {
+  const auto session = open(a_, 1);
+  for (std::uint64_t sequence = 1; sequence <= 200; ++sequence) propose(session, sequence, 1);
+  EXPECT_EQ(rows(), 1U + 200U);
+  // Half of the slots are free, also to one that starts anew; the others' results stay.
+  propose(session, 201, 101);
+  restart();
+  for (std::uint64_t sequence = 202; sequence <= 300; ++sequence) propose(session, sequence, 101);
+  EXPECT_EQ(rows(), 1U + 200U);
+  restart();
+  EXPECT_EQ(propose(session, 100, 101).verdict, Verdict::kForgotten);
+  for (std::uint64_t sequence = 101; sequence <= 300; ++sequence) EXPECT_EQ(propose(session, sequence, 101).result, fmt::format("result {}", sequence));
+  EXPECT_EQ(executed_, 300);
+}
+
+TEST_F(SessionsTest, ALowThatComesWithARepetitionSurvivesAStart) {
+  const auto session = open(a_, 1);
+  propose(session, 1, 1);
+  propose(session, 2, 1);
+  EXPECT_EQ(propose(session, 2, 2).result, "result 2");
+  restart();
+  EXPECT_EQ(propose(session, 1, 1).verdict, Verdict::kForgotten);
+}
+
+TEST_F(SessionsTest, AReplacedSessionLeavesNoResultsBehind) {
+  const auto old = open(a_, 1);
+  for (std::uint64_t sequence = 1; sequence < kSessionWindow; ++sequence) propose(old, sequence, 1);
+  const auto session = open(a_, 2);
+  EXPECT_EQ(rows(), 1U);
+  restart();
+  EXPECT_EQ(propose(session, 3, 1, 2).result, fmt::format("result {}", kSessionWindow));
+}
+
+TEST_F(SessionsTest, ResultsDoNotAccumulate) {
+  const auto session = open(a_, 1);
+  for (std::uint64_t sequence = 1; sequence <= 5000; ++sequence) propose(session, sequence, std::max<std::uint64_t>(sequence, 3) - 2);
+  EXPECT_EQ(rows(), 1U + 3U);
+}
+
+TEST_F(SessionsTest, AWholeWindowIsKept) {
+  const auto session = open(a_, 1);
+  for (std::uint64_t sequence = 1; sequence <= kSessionWindow; ++sequence) propose(session, sequence, 1);
+  EXPECT_EQ(rows(), 1U + kSessionWindow);
+  restart();
+  EXPECT_EQ(propose(session, 1, 1).result, "result 1");
+  EXPECT_EQ(propose(session, kSessionWindow, 1).result, fmt::format("result {}", kSessionWindow));
+  propose(session, kSessionWindow + 1, 2);
+  EXPECT_EQ(rows(), 1U + kSessionWindow);
+}
+
+TEST_F(SessionsTest, RowsOfAnOlderReleaseAreReadAndRemoved) {
+  const auto session = open(a_, 1);
+  Writer row, result_key;
+  row.u8(1).u64(1).u64(session).u64(3).i64(0);
+  result_key.u16(kShard.value()).u8(2).raw(a_.view()).u64(4);
+  kv::Batch batch;
+  batch.put(kv::Family::kSession, kv::shard_prefix(kShard) + '\1' + std::string(a_.view()), row.str());
+  batch.put(kv::Family::kSession, result_key.str(), "of before");
+  ASSERT_TRUE(store_.write(batch, kv::Durability::kSynced));
+  restart();
+  EXPECT_EQ(propose(session, 2, 1).verdict, Verdict::kForgotten);
+  EXPECT_EQ(propose(session, 4, 3).result, "of before");
+  EXPECT_EQ(propose(session, 5, 5).result, "result 1");
+  EXPECT_EQ(rows(), 2U);
 }
 
 TEST_F(SessionsTest, WithoutASessionNothingIsExecuted) {
