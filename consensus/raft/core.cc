@@ -121,9 +121,9 @@ void Core::Impl::settle() {
   if (leading()) advance_commit();
   if (leading()) {  // else its own commit removed it
     for (auto& [id, pr] : peers_) try_send(id, pr);
-    tell_commit();
     start_read_round();
     confirm_reads();
+    tell_commit();
   }
   writer_.submit(log_, hs_, *out_);
   conf_may_have_changed();

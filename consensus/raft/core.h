@@ -214,6 +214,7 @@ struct Options {
   size_t max_pending_reads = 65'536;
   size_t max_tail_bytes = size_t{1} << 20;   // durable, committed entries kept in memory for slow followers
   size_t keep_tail_bytes = size_t{64} << 10;   // of entries that nobody waits for
+  bool commit_at_once = false;   // followers hear of each commit by a message of its own, not with what is sent next (a beat at the latest)
 };
 
 struct ConfAt {

@@ -143,6 +143,7 @@ void Core::Impl::become_leader() {
   peers_.clear();
   transferee_.reset();
   uncommitted_bytes_ = 0;
+  read_at_ = Index{};
   out_->became_leader = true;
   leader_ = self_;
   sync_progress();

@@ -95,6 +95,7 @@ void Core::Impl::fingerprint(const std::function<ReplicaId(ReplicaId)>& rename, 
   s.id(transferee_);
   put(transferee_ ? age(transfer_deadline_ - opt_.election_min) : 0);
   put(waiting_reads_.size());
+  put(raw(read_at_));
   std::vector<std::pair<uint64_t, const Progress*>> peers;
   for (const auto& [id, pr] : peers_) peers.emplace_back(raw(rename(id)), &pr);
   std::sort(peers.begin(), peers.end());

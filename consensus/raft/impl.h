@@ -167,6 +167,7 @@ struct Core::Impl {
   };
   std::deque<Read> waiting_reads_;
   Seq read_seq_ = 0;
+  Index read_at_{};  // highest index that a read was answered with, and that a follower may therefore wait to apply
 };
 
 }  // namespace kraken::raft

@@ -186,11 +186,12 @@ void Core::Impl::advance_commit() {
   if (check_conf_ && own_term_committed()) after_conf_commit();
 }
 
-// A follower whose pipeline has gone quiet hears of the commit now, not with the next beat: it may hold a read.
+// A follower hears of a commit with what is sent next, a beat at the latest, and then applies several entries in one go. One that
+// may hold a read at that index hears of it now, once its pipeline has gone quiet, as all do with commit_at_once.
 void Core::Impl::tell_commit() {
   if (sick_) return;
   for (auto& [id, pr] : peers_) {
-    if (pr.state != Progress::State::kReplicate || !pr.inflight.empty()) continue;
+    if ((pr.commit_sent >= read_at_ && !opt_.commit_at_once) || pr.state != Progress::State::kReplicate || !pr.inflight.empty()) continue;
     if (std::min(commit_, pr.match) > pr.commit_sent) send_beat(id, pr);
   }
 }

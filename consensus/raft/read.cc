@@ -38,6 +38,7 @@ void Core::Impl::confirm_reads() {
   });
   while (!waiting_reads_.empty() && waiting_reads_.front().round != 0 && waiting_reads_.front().round <= confirmed) {
     out_->reads.push_back({waiting_reads_.front().ticket, waiting_reads_.front().at});
+    read_at_ = std::max(read_at_, waiting_reads_.front().at);
     waiting_reads_.pop_front();
   }
   start_read_round();

@@ -119,6 +119,7 @@ bool Runner::setup(Line& line) {
     number("reads", options_.max_pending_reads);
     number("tail_bytes", options_.max_tail_bytes);
     number("keep_bytes", options_.keep_tail_bytes);
+    number("at_once", options_.commit_at_once);
     return true;
   }
   return false;

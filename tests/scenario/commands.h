@@ -39,7 +39,7 @@ class Runner {
   Cluster& cluster();
   std::vector<uint64_t> everyone_or(const Line& line);
 
-  raft::Options options_;
+  raft::Options options_{.commit_at_once = true};  // one that lags would hide in each state what the scenario is about
   std::vector<Image> images_;  // until the first command that needs a cluster
   std::unique_ptr<Cluster> cluster_;
   raft::Seq ticket_ = 0;

@@ -153,12 +153,58 @@ TEST(Leader, LostAppendsAreFoundByABeat) {
   EXPECT_EQ(r.to<AppendReq>(2)->entries.size(), 1u);
 }
 
-TEST(Leader, AQuietFollowerHearsOfTheCommitAtOnce) {
+TEST(Leader, ACommitGoesWithWhatIsSentNext) {
   Replica r({});
   r.become_leader();
   propose(r, 1);
   r.persist();
   r.ack(2, 1, 2);
+  EXPECT_EQ(r.view().commit, 2_i);
+  EXPECT_TRUE(r.sent<BeatReq>().empty()) << "nobody waits for it";
+  propose(r, 2);
+  ASSERT_TRUE(r.to<AppendReq>(2));
+  EXPECT_EQ(r.to<AppendReq>(2)->commit, 2_i);
+  r.persist();
+  r.ack(2, 1, 3);
+  r.timeout();
+  EXPECT_EQ(r.to<BeatReq>(2)->commit, 3_i);
+}
+
+TEST(Leader, WhoMayHoldAReadHearsOfTheCommitAtOnce) {
+  Replica r({});
+  r.become_leader();
+  propose(r, 1);
+  r.persist();
+  r.ack(2, 1, 2);
+  r.step(in::ReadIndex{5});
+  const Seq round = r.to<BeatReq>(2)->read_seq;
+  EXPECT_EQ(r.to<BeatReq>(2)->commit, 2_i) << "the round brings it along";
+  EXPECT_EQ(r.to<BeatReq>(3)->commit, 1_i) << "as far as the follower has it";
+  r.receive(BeatResp{r.from(2, 1), 2_i, round});
+  ASSERT_EQ(r.out.reads.size(), 1u);
+  EXPECT_EQ(r.out.reads[0].at, 2_i);
+  EXPECT_TRUE(r.sent<BeatReq>().empty());
+  r.ack(3, 1, 2);
+  ASSERT_TRUE(r.to<BeatReq>(3));
+  EXPECT_EQ(r.to<BeatReq>(3)->commit, 2_i);
+  propose(r, 2);
+  r.persist();
+  r.ack(2, 1, 3);
+  EXPECT_TRUE(r.sent<BeatReq>().empty()) << "no read was answered at that one";
+}
+
+// An answer and what it commits may come in one step: the follower that held its read is told even so.
+TEST(Leader, AReadThatIsConfirmedByTheLastAcknowledgementIsTold) {
+  Replica r({});
+  r.become_leader();
+  propose(r, 1);
+  r.persist();
+  r.ack(3, 1, 2);
+  r.step(in::ReadIndex{5});
+  const Seq round = r.to<BeatReq>(2)->read_seq;
+  EXPECT_EQ(r.to<BeatReq>(2)->commit, 1_i);
+  r.ack(2, 1, 2, round);
+  ASSERT_EQ(r.out.reads.size(), 1u);
   ASSERT_TRUE(r.to<BeatReq>(2));
   EXPECT_EQ(r.to<BeatReq>(2)->commit, 2_i);
 }
