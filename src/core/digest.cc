@@ -3,17 +3,38 @@
 #include <openssl/evp.h>
 #include <zlib.h>
 
+#include <memory>
+
 #include "src/base/assert.h"
 #include "src/base/hex.h"
 
 namespace kraken {
 namespace {
 
+/// What EVP_sha256() and the like name is looked up, under a lock, by each hash that is begun: once is enough.
+const EVP_MD* fetch(const char* name) {
+  const EVP_MD* algorithm = EVP_MD_fetch(nullptr, name, nullptr);
+  KR_ASSERT(algorithm != nullptr);
+  return algorithm;
+}
+
+const EVP_MD* sha256_algorithm() {
+  static const EVP_MD* const algorithm = fetch("SHA256");
+  return algorithm;
+}
+
+struct FreeContext {
+  void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+};
+
+/// For names of a few bytes, each with every request: nothing is allocated.
 template <std::size_t size>
 std::array<std::uint8_t, size> hash_at_once(const EVP_MD* algorithm, std::string_view bytes) {
+  thread_local const std::unique_ptr<EVP_MD_CTX, FreeContext> context(EVP_MD_CTX_new());
   std::array<std::uint8_t, size> out{};
   unsigned length = 0;
-  KR_ASSERT(EVP_Digest(bytes.data(), bytes.size(), out.data(), &length, algorithm, nullptr) == 1 && length == size);
+  KR_ASSERT(EVP_DigestInit_ex(context.get(), algorithm, nullptr) == 1 && EVP_DigestUpdate(context.get(), bytes.data(), bytes.size()) == 1 &&
+            EVP_DigestFinal_ex(context.get(), out.data(), &length) == 1 && length == size);
   return out;
 }
 
@@ -42,7 +63,7 @@ Result<Digest> Digest::from_raw(std::string_view raw) {
   return Digest(bytes);
 }
 
-Digest Digest::of(std::string_view bytes) { return Digest(hash_at_once<32>(EVP_sha256(), bytes)); }
+Digest Digest::of(std::string_view bytes) { return Digest(hash_at_once<32>(sha256_algorithm(), bytes)); }
 
 std::string Digest::hex() const { return to_hex(raw_); }
 std::string Digest::str() const { return "sha256:" + hex(); }
@@ -67,7 +88,7 @@ Digest final_digest(EVP_MD_CTX* context) {
 }  // namespace
 
 Sha256::Sha256() : state_(std::make_unique<State>()) {
-  KR_ASSERT(EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) == 1);
+  KR_ASSERT(EVP_DigestInit_ex(state_->context, sha256_algorithm(), nullptr) == 1);
 }
 Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;
@@ -85,8 +106,15 @@ Digest Sha256::peek() const {
   return final_digest(copy.context);
 }
 
-std::array<std::uint8_t, 20> sha1(std::string_view bytes) { return hash_at_once<20>(EVP_sha1(), bytes); }
-std::array<std::uint8_t, 16> md5(std::string_view bytes) { return hash_at_once<16>(EVP_md5(), bytes); }
+std::array<std::uint8_t, 20> sha1(std::string_view bytes) {
+  static const EVP_MD* const algorithm = fetch("SHA1");
+  return hash_at_once<20>(algorithm, bytes);
+}
+
+std::array<std::uint8_t, 16> md5(std::string_view bytes) {
+  static const EVP_MD* const algorithm = fetch("MD5");
+  return hash_at_once<16>(algorithm, bytes);
+}
 
 std::uint32_t crc32(std::string_view bytes, std::uint32_t so_far) {
   return static_cast<std::uint32_t>(::crc32_z(so_far, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
