@@ -22,6 +22,7 @@ struct Applier::Turn {
   std::map<ShardId, Done> done;
   std::map<ShardId, std::vector<StateDigest>> digests;  // after each entry
   std::size_t entries = 0;
+  Answers answers;  // delivered once the turn is visible
 };
 
 Applier::Applier(kv::Store& store, StateMachine& machine, std::uint16_t shards, Applied applied)
@@ -162,14 +163,20 @@ void Applier::apply(Job& job, Turn& turn) {
                                 .digest = digest(job.shard).second});
     Done& done = turn.done[job.shard];
     done.shard = job.shard;
+    auto waiting = job.waiting.begin();
     for (const raft::Entry& entry : job.entries) {
       if (entry.index > job.to) break;
       auto answer = turn.rows.apply(job.shard, entry);
       if (!answer) die(job.shard, answer.error());
       ++turn.entries;
       turn.digests[job.shard].push_back(turn.rows.at(job.shard).digest);
-      if (job.want_answers && *answer) done.answers.emplace_back(entry.index, std::move(**answer));
       next = entry.index + 1;
+      if (!job.want_answers || !*answer) continue;
+      while (waiting != job.waiting.end() && waiting->first < entry.index) ++waiting;
+      // Another verdict than this the loop alone can make sense of: the proposal may have to be sent again.
+      if (waiting != job.waiting.end() && waiting->first == entry.index && (*answer)->verdict == Verdict::kApplied)
+        turn.answers.add(std::move(waiting->second), std::exchange((*answer)->result, {}));
+      done.answers.emplace_back(entry.index, std::move(**answer));
     }
     job.entries.clear();
     done.upto = turn.rows.at(job.shard).index;
@@ -195,6 +202,7 @@ void Applier::finish(Turn& turn) {
     published.index.store(raw(at.index), std::memory_order_release);
     machine_.applied(shard, raw(at.index));
   }
+  if (!turn.answers.empty()) turn.answers.deliver();
   entry_total.add(static_cast<double>(turn.entries));
   std::vector<Done> all;
   all.reserve(turn.done.size());

@@ -17,6 +17,7 @@
 
 #include "consensus/group/apply_turn.h"
 #include "consensus/group/log_store.h"
+#include "consensus/group/pending.h"
 #include "consensus/group/sessions.h"
 #include "consensus/group/state_machine.h"
 #include "storage/kv/store.h"
@@ -32,6 +33,9 @@ class Applier {
     raft::Index from{}, to{};
     std::vector<raft::Entry> entries;  // from `from` on, perhaps not all: the rest is read from the log
     bool want_answers = false;
+    /// Who waits on a loop of this node for an entry's outcome, in order of index: told as soon as the turn is visible, not by way
+    /// of the group loop. Of these `Done` has the verdict alone.
+    std::vector<std::pair<raft::Index, PendingPtr>> waiting;
   };
   struct Done {
     ShardId shard;

@@ -35,7 +35,7 @@ Engine::Engine(NodeOptions options, StateMachine& machine, kv::Store& store, Ide
       known_(std::move(loaded.peers)), linked_(options_.members.size()), inbound_(options_.members.size()), up_since_(options_.members.size()),
       members_(options_.members), reports_(options_.members.size()), started_(clock_.monotonic()),
       tombstones_(std::size_t{options_.shards} + 1, 1), satisfied_(std::size_t{options_.shards} + 1),
-      groups_(std::size_t{options_.shards} + 1), peer_out_(options_.members.size()),
+      groups_(std::size_t{options_.shards} + 1), deadlines_(std::size_t{options_.shards} + 1, MonotonicTime::max()), peer_out_(options_.members.size()),
       disk_guard_({.folder = options_.folder, .reserve_bytes = options_.limits.disk_reserve_bytes, .ballast_bytes = options_.limits.ballast_bytes}),
       clients_(std::size_t{options_.shards} + 1), loop_("raft") {
   timer_ = std::make_unique<boost::asio::steady_timer>(loop_.context());
@@ -188,8 +188,8 @@ void Engine::drain_inbox() {
 }
 
 void Engine::step_timers() {
-  for (const auto& group : groups_)
-    if (group && group->deadline <= now_) step(*group, raft::in::Timer{});
+  for (std::size_t shard = 0; shard < deadlines_.size(); ++shard)
+    if (deadlines_[shard] <= now_) step(*groups_[shard], raft::in::Timer{});
   if (now_ >= next_housekeeping_) housekeeping();
   for (auto shard = active_.begin(); shard != active_.end();) {
     const ShardId id = *shard++;
@@ -198,9 +198,7 @@ void Engine::step_timers() {
 }
 
 void Engine::rearm() {
-  MonotonicTime next = next_housekeeping_;
-  for (const auto& group : groups_)
-    if (group) next = std::min(next, group->deadline);
+  MonotonicTime next = std::min(next_housekeeping_, std::ranges::min(deadlines_));
   for (const ShardId shard : active_) next = std::min(next, clients_[shard.value()].due);
   if (next >= armed_ && armed_ > now_) return;
   armed_ = next;
@@ -213,6 +211,9 @@ void Engine::rearm() {
 }
 
 void Engine::flush() {
+  // First what has the longer way: the followers write what the writer here does, but it must get there before.
+  for (std::size_t peer = 0; peer < peer_out_.size(); ++peer)
+    if (peer != self_) flush_peer(peer);
   if (!writes_.empty()) {
     writer_->submit(std::move(writes_));
     writes_.clear();
@@ -221,8 +222,6 @@ void Engine::flush() {
     applier_->submit(std::move(jobs_));
     jobs_.clear();
   }
-  for (std::size_t peer = 0; peer < peer_out_.size(); ++peer)
-    if (peer != self_) flush_peer(peer);
   if (!answers_.empty()) answers_.deliver();
 }
 

@@ -125,7 +125,6 @@ class Engine {
     Group(ShardId id, raft::Core made) : shard(id), core(std::move(made)) {}
     ShardId shard;
     raft::Core core;
-    MonotonicTime deadline{};
     std::deque<raft::Output::Gated> gated;  // messages that wait for the disk
     struct InFlight {
       raft::Index index{};
@@ -259,6 +258,7 @@ class Engine {
   void step(Group& group, raft::Input&& input);
   void collect(Group& group);
   void collect_storage(Group& group);
+  void find_waiting(const Group& group, Applier::Job& job) const;
   void collect_roles(Group& group);
   void collect_snapshots(Group& group);
   void route(const raft::Message& message);
@@ -460,6 +460,7 @@ class Engine {
 
   // Groups.
   std::vector<std::unique_ptr<Group>> groups_;  // by shard; null: no replica here
+  std::vector<MonotonicTime> deadlines_;        // of them, side by side, since each turn looks at all; max() where there is none
   std::map<ShardId, LoadedLog> loaded_;         // between load() and start()
   raft::Output out_;                            // of the step under way
   std::vector<Group*> dirty_;

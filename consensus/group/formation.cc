@@ -209,7 +209,7 @@ Engine::Group& Engine::start_group(ShardId shard, LoadedLog log) {
   options.max_uncommitted_bytes = options_.limits.uncommitted_bytes;
   auto made = std::make_unique<Group>(shard, raft::Core(group::group_of(shard), log.boot, options, LoadedTerms(log), random_seed()));
   Group& group = *made;
-  group.deadline = group.core.deadline();
+  deadlines_[shard.value()] = group.core.deadline();
   group.applied = log.applied.index;
   group.first = log.boot.first;
   group.sizes.assign(log.bytes.begin(), log.bytes.end());

@@ -2,6 +2,8 @@
 
 #include "consensus/group/engine.h"
 
+#include <algorithm>
+
 #include "src/base/log.h"
 #include "src/base/metrics.h"
 
@@ -30,10 +32,13 @@ void Engine::mark(Group& group) {
 }
 
 void Engine::step(Group& group, raft::Input&& input) {
-  if (group.stopped) return;
+  if (group.stopped) {
+    deadlines_[group.shard.value()] = MonotonicTime::max();
+    return;
+  }
   group.core.step(std::move(input), now_, out_);
   collect(group);
-  group.deadline = group.core.deadline();
+  deadlines_[group.shard.value()] = group.core.deadline();
 }
 
 void Engine::collect(Group& group) {
@@ -43,12 +48,27 @@ void Engine::collect(Group& group) {
   collect_clients(group);
   if (raft::raw(out_.commit_from) != 0) {
     Applier::Job job{.shard = group.shard, .from = out_.commit_from, .to = out_.commit_to, .entries = {},
-                     .want_answers = !group.in_flight.empty()};
+                     .want_answers = !group.in_flight.empty(), .waiting = {}};
     group.core.copy_tail(job.from, job.to, kApplyCopyBytes, job.entries);
+    if (job.want_answers) find_waiting(group, job);
     jobs_.push_back(std::move(job));
   }
   collect_roles(group);
   collect_snapshots(group);
+}
+
+/// Those of the job's entries that a coroutine of this node waits for.
+void Engine::find_waiting(const Group& group, Applier::Job& job) const {
+  const ClientShard& client = clients_[group.shard.value()];
+  auto mine = std::ranges::lower_bound(group.in_flight, job.from, {}, &Group::InFlight::index);
+  for (; mine != group.in_flight.end() && mine->index <= job.to; ++mine) {
+    const auto ticket = proposal_tickets_.find(mine->ticket);
+    if (ticket == proposal_tickets_.end() || ticket->second.peer != kNobody) continue;
+    const auto tried = tries_.find(ticket->second.id);
+    if (tried == tries_.end() || tried->second.kind != Try::Kind::kPropose) continue;
+    const auto proposal = client.in_flight.find(tried->second.sequence);
+    if (proposal != client.in_flight.end() && proposal->second.pending->executor) job.waiting.emplace_back(mine->index, proposal->second.pending);
+  }
 }
 
 void Engine::collect_storage(Group& group) {

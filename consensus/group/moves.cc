@@ -238,6 +238,7 @@ void Engine::destroy(Group& group, std::uint64_t min_sequence) {
   tombstones_[shard.value()] = min_sequence;
   destroying_.insert(shard);
   groups_[shard.value()].reset();
+  deadlines_[shard.value()] = MonotonicTime::max();
   // In the order of the pipeline: what was to be applied is applied, what was to be written is written, then all of it goes at once.
   flush();
   applier_->run([this, shard, min_sequence] {

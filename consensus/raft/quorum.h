@@ -4,7 +4,10 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "consensus/raft/mutants.h"
@@ -25,9 +28,12 @@ bool well_formed(const ConfState& conf);
 /// The largest value that a majority of `ids` has reached: value(id) of the ceil(n/2)-th best. REQUIRES: ids is not empty.
 template <typename Value>
 auto majority_value(const std::vector<ReplicaId>& ids, Value&& value) {
-  std::vector<decltype(value(ReplicaId{}))> values;
-  values.reserve(ids.size());
-  for (ReplicaId id : ids) values.push_back(value(id));
+  // Each step of a leader asks for one; the few voters that a group has fit without memory of their own.
+  using V = decltype(value(ReplicaId{}));
+  std::array<V, 8> few;
+  std::vector<V> many(ids.size() > few.size() ? ids.size() : 0);
+  const std::span<V> values(many.empty() ? few.data() : many.data(), ids.size());
+  std::transform(ids.begin(), ids.end(), values.begin(), value);
   const auto nth = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), nth, values.end(), std::greater<>());
   return *nth;
