@@ -98,6 +98,11 @@ void Engine::collect_roles(Group& group) {
     change_total.add();
     log::debug("raft.leader", "shard={} term={} leader={}", group.shard.value(), raft::raw(out_.leader_changed->term),
                out_.leader_changed->leader ? raft::raw(*out_.leader_changed->leader) : 0);
+    // What was asked of an earlier leader is asked of this one at once: a paused or cut off node gives no answer to wait for.
+    if (const auto leader = out_.leader_changed->leader ? peer_of(*out_.leader_changed->leader) : std::nullopt)
+      lose([this, shard = group.shard, leader](const Try& tried) {
+        return tried.shard == shard && tried.kind != Try::Kind::kQuery && tried.target != self_ && tried.target != *leader;
+      });
     pump(group.shard);
   }
   if (out_.became_leader || raft::raw(out_.commit_from) != 0) {

@@ -99,7 +99,7 @@ class Running final : public Agent {
         pool_(pool),
         storage_(std::move(storage)),
         client_(pool),
-        cluster_(client_, std::move(hosts)),
+        cluster_(client_, std::move(hosts), config_.agent.tags == "stale_without_quorum"),
         options_(peer_options(config_)),
         scheduler_(loops.at(loops.size() - 1), pool, options_, *storage_, &cluster_),
         blobs_(*storage_, scheduler_, cluster_, config_.agent.direct_max),

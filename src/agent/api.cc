@@ -4,6 +4,7 @@
 #include "http/router.h"
 #include "src/agent/scheduler_config.h"
 #include "src/base/metrics.h"
+#include "src/registry/answers.h"
 
 namespace kraken::agent {
 
@@ -54,15 +55,17 @@ net::Task<void> get_readiness(Api api, http::Exchange& exchange) {
 net::Task<void> get_tag(Api api, http::Exchange& exchange) {
   auto tag = QualifiedTag::parse(exchange.param(0));
   if (!tag) co_return co_await reply_error(exchange, 400, tag.error().detail);
-  auto digest = co_await api.cluster->tag(*tag);
-  if (!digest && digest.error().code == Code::kNotFound) co_return co_await exchange.reply(404);
-  if (!digest && digest.error().code == Code::kUnavailable) {
+  auto found = co_await api.cluster->tag(*tag);
+  if (!found && found.error().code == Code::kNotFound) co_return co_await exchange.reply(404);
+  if (!found && found.error().code == Code::kUnavailable) {
     http::Headers headers = text_headers();
     headers.add("Retry-After", "1");
-    co_return co_await exchange.reply(503, std::move(headers), "get tag: " + digest.error().detail);
+    co_return co_await exchange.reply(503, std::move(headers), "get tag: " + found.error().detail);
   }
-  if (!digest) co_return co_await reply_error(exchange, 500, "get tag: " + digest.error().detail);
-  co_return co_await exchange.reply(200, text_headers(), digest->str());
+  if (!found) co_return co_await reply_error(exchange, 500, "get tag: " + found.error().detail);
+  http::Headers headers = text_headers();
+  if (found->stale) registry::add_stale_headers(headers, *found->stale);
+  co_return co_await exchange.reply(200, std::move(headers), found->digest.str());
 }
 
 net::Task<void> get_blob(Api api, http::Exchange& exchange) {

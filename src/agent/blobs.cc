@@ -188,18 +188,31 @@ net::Task<std::string> Blobs::read(Repository repository, Digest digest, std::ui
 }
 
 net::Task<registry::ManifestContent> Blobs::get(Repository repository, registry::Reference reference) {
-  Digest digest;
+  Cluster::Tag found;
   if (const auto* tag = std::get_if<TagName>(&reference)) {
     const QualifiedTag name{repository, *tag};
-    KR_CO_TRY(digest, co_await cluster_.tag(name));
+    KR_CO_TRY(found, co_await cluster_.tag(name));
   } else {
-    digest = std::get<Digest>(reference);
+    found.digest = std::get<Digest>(reference);
   }
+  auto getting = content_of(std::move(repository), std::move(found));
+  co_return co_await std::move(getting);
+}
+
+net::Task<registry::ManifestContent> Blobs::get_stale(Repository repository, TagName tag) {
+  const QualifiedTag name{repository, std::move(tag)};
+  KR_CO_TRY(auto found, co_await cluster_.stale_tag(name));
+  auto getting = content_of(std::move(repository), std::move(found));
+  co_return co_await std::move(getting);
+}
+
+net::Task<registry::ManifestContent> Blobs::content_of(Repository repository, Cluster::Tag tag) {
+  const Digest digest = tag.digest;
   KR_CO_TRY(auto body, co_await read(repository, digest, kManifestBytesMax));
   // By digest anything may be asked for here; what is no manifest is unknown as one.
   auto manifest = Manifest::parse(body, "");
   if (!manifest) co_return fail(Code::kNotFound, "{} is no manifest: {}", digest.str(), manifest.error().detail);
-  co_return registry::ManifestContent{digest, std::move(manifest->media_type), std::move(body), 0};
+  co_return registry::ManifestContent{digest, std::move(manifest->media_type), std::move(body), 0, tag.stale};
 }
 
 net::Task<registry::PutOutcome> Blobs::put(registry::ManifestPut) {

@@ -41,6 +41,7 @@ class Blobs final : public registry::BlobReader, public registry::Manifests, pub
   net::Task<std::string> read(Repository repository, Digest digest, std::uint64_t bytes_max) override;
   // registry::Manifests
   net::Task<registry::ManifestContent> get(Repository repository, registry::Reference reference) override;
+  net::Task<registry::ManifestContent> get_stale(Repository repository, TagName tag) override;
   net::Task<registry::PutOutcome> put(registry::ManifestPut put) override;
   net::Task<registry::RemoveOutcome> remove(Repository repository, registry::Reference reference,
                                             registry::Precondition precondition) override;
@@ -49,6 +50,7 @@ class Blobs final : public registry::BlobReader, public registry::Manifests, pub
   net::Task<registry::Page> catalog(std::string after, std::size_t count) override;
 
  private:
+  net::Task<registry::ManifestContent> content_of(Repository repository, Cluster::Tag tag);
   struct Flight {
     net::Event landed;
     std::optional<Result<>> result;  // guarded by mutex_

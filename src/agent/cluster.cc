@@ -9,6 +9,7 @@
 #include "src/base/log.h"
 #include "src/base/rng.h"
 #include "src/net/deadline.h"
+#include "src/registry/answers.h"
 
 namespace kraken::agent {
 
@@ -182,19 +183,50 @@ net::Task<void> Cluster::tracker_ready() {
 
 // --- the build-index
 
-net::Task<Digest> Cluster::tag(QualifiedTag tag) {
+namespace {
+
+Result<Digest> digest_in(std::string_view text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  return Digest::parse(text);
+}
+
+}  // namespace
+
+net::Task<Cluster::Tag> Cluster::stale_tag(QualifiedTag tag) {
+  Ask question{.target = "/tags/" + http::path_escape(tag.str()) + "?stale=true",
+               .key = std::hash<std::string>{}(tag.str()),
+               .bytes_max = 4096,
+               .each = 2s,
+               .all = 6s};
+  KR_CO_TRY(const auto answer, co_await ask(*hosts_.build_indexes, std::move(question)));
+  if (answer.status != 200) co_return std::unexpected(http::error_from(answer.status, answer.body, fmt::format("tag {}", tag.str())));
+  auto stale = registry::stale_headers(answer.headers);
+  if (!stale) co_return fail(Code::kProtocol, "tag {}: a node that does not say how stale its answer is", tag.str());
+  KR_CO_TRY(auto digest, digest_in(answer.body));
+  co_return Tag{digest, stale};
+}
+
+net::Task<Cluster::Tag> Cluster::tag(QualifiedTag tag) {
   Ask question{.target = "/tags/" + http::path_escape(tag.str()),
                .key = std::hash<std::string>{}(tag.str()),
                .bytes_max = 4096,
                .each = 2s,
                .all = 6s,
                .rounds = 2};
-  KR_CO_TRY(const auto answer, co_await ask(*hosts_.build_indexes, std::move(question)));
-  if (answer.status == 404) co_return fail(Code::kNotFound, "no tag {}", tag.str());
-  if (answer.status != 200) co_return std::unexpected(http::error_from(answer.status, answer.body, fmt::format("tag {}", tag.str())));
-  std::string_view text = answer.body;
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
-  co_return Digest::parse(text);
+  auto answer = co_await ask(*hosts_.build_indexes, std::move(question));
+  if (!answer && answer.error().code == Code::kUnavailable && stale_without_quorum_) {
+    auto seen = co_await stale_tag(tag);
+    if (seen) {
+      log::warn("agent.stale_tag", "tag={} digest={} age_s={}", tag.str(), seen->digest.str(),
+                seen->stale->age ? fmt::format("{:.1f}", std::chrono::duration<double>(*seen->stale->age).count()) : "unknown");
+      co_return seen;
+    }
+  }
+  if (!answer) co_return std::unexpected(std::move(answer).error());
+  if (answer->status == 404) co_return fail(Code::kNotFound, "no tag {}", tag.str());
+  if (answer->status != 200) co_return std::unexpected(http::error_from(answer->status, answer->body, fmt::format("tag {}", tag.str())));
+  KR_CO_TRY(auto digest, digest_in(answer->body));
+  co_return Tag{digest, std::nullopt};
 }
 
 net::Task<std::vector<std::string>> Cluster::tags(Repository repository) {

@@ -16,6 +16,7 @@
 #include "src/core/names.h"
 #include "src/net/dial.h"
 #include "src/p2p/announcer.h"
+#include "src/registry/registry.h"
 
 namespace kraken::agent {
 
@@ -49,13 +50,21 @@ struct ClusterHosts {
 
 class Cluster final : public p2p::Announcer {
  public:
-  Cluster(http::Client& client, ClusterHosts hosts) : client_(client), hosts_(std::move(hosts)) {}
+  Cluster(http::Client& client, ClusterHosts hosts, bool stale_without_quorum = false)
+      : client_(client), hosts_(std::move(hosts)), stale_without_quorum_(stale_without_quorum) {}
 
   net::Task<p2p::AnnounceReply> announce(InfoHash infohash, Digest digest, PeerInfo self) override;
   net::Task<MetaInfo> metainfo(std::string ns, Digest digest) override;
 
-  /// Linearizable. kNotFound only where a node answered so; kUnavailable after 6 s.
-  net::Task<Digest> tag(QualifiedTag tag);
+  struct Tag {
+    Digest digest;
+    std::optional<registry::Staleness> stale;  // none: linearizable
+  };
+  /// Linearizable; kNotFound only where a node answered so; kUnavailable after 6 s. With stale_without_quorum: where that came to
+  /// nothing, what a replica has.
+  net::Task<Tag> tag(QualifiedTag tag);
+  /// What a replica has. kUnavailable also where the one that was asked has none.
+  net::Task<Tag> stale_tag(QualifiedTag tag);
   net::Task<std::vector<std::string>> tags(Repository repository);
   /// The whole of a small blob from a node that holds it, checked against its digest. kTooLarge beyond.
   net::Task<std::string> blob(std::string ns, Digest digest, std::uint64_t bytes_max);
@@ -89,6 +98,7 @@ class Cluster final : public p2p::Announcer {
 
   http::Client& client_;
   ClusterHosts hosts_;
+  const bool stale_without_quorum_;
   std::atomic<std::uint64_t> announces_lost_{0};
 };
 

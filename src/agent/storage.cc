@@ -83,9 +83,15 @@ Result<> read_through(int fd, std::uint64_t offset, std::uint64_t length, Take t
 struct Storage::Impl {
   struct Entry {
     std::uint64_t bytes = 0;
-    std::int64_t used_at = 0;  // wall seconds
+    std::int64_t used_at = 0;  // wall seconds, as on disk: decides the order in which blobs make room, and nothing else
     bool trusted = true;
     bool shareable = false;    // has metainfo
+    MonotonicTime idle_since = system_clock().monotonic();  // decides when it goes: no wall clock that jumps empties a cache
+  };
+  /// A download as clean() saw it last.
+  struct Progress {
+    std::int64_t changed_at = 0;
+    MonotonicTime idle_since{};
   };
 
   StorageOptions options;
@@ -93,6 +99,7 @@ struct Storage::Impl {
   mutable std::mutex mutex;
   std::map<Digest, Entry> cached;
   std::map<Digest, bool> parts;  // downloads on disk -> trusted
+  std::map<Digest, Progress> progress;
   std::atomic<std::uint64_t> next_temporary{0};
 
   Impl(StorageOptions with, net::FilePool& on) : options(std::move(with)), pool(on) {}
@@ -182,8 +189,10 @@ Result<> Storage::Impl::load() {
     struct stat data{};
     if (::stat((folder / "data").c_str(), &data) != 0) return;
     std::error_code ec;
-    cached[digest] = {static_cast<std::uint64_t>(data.st_size), data.st_atim.tv_sec, clean && !untrusted.contains(digest),
-                      fs::exists(folder / kMetaName, ec)};
+    cached[digest] = {.bytes = static_cast<std::uint64_t>(data.st_size),
+                      .used_at = data.st_atim.tv_sec,
+                      .trusted = clean && !untrusted.contains(digest),
+                      .shareable = fs::exists(folder / kMetaName, ec)};
   });
   walk(options.download_dir, [&](const fs::path&, const Digest& digest) { parts[digest] = clean && !untrusted.contains(digest); });
   std::error_code ec;
@@ -206,6 +215,7 @@ Result<> Storage::Impl::remove(const Digest& digest) {
     std::scoped_lock lock(mutex);
     cached.erase(digest);
     parts.erase(digest);
+    progress.erase(digest);
   }
   std::error_code ec;
   fs::remove_all(folder_of(options.cache_dir, digest), ec);
@@ -224,8 +234,9 @@ Result<std::optional<CachedBlob>> Storage::Impl::open_cached(const Digest& diges
     if (found == cached.end()) return std::optional<CachedBlob>{};
     trusted = found->second.trusted;
     bytes = found->second.bytes;
+    found->second.idle_since = system_clock().monotonic();
     const std::int64_t now = wall_seconds();
-    touch = now - found->second.used_at > kTouchSeconds;
+    touch = std::abs(now - found->second.used_at) > kTouchSeconds;  // the clock may have gone back
     if (touch) found->second.used_at = now;
   }
   auto fd = file::open(folder_of(options.cache_dir, digest) / "data", O_RDONLY);
@@ -343,8 +354,9 @@ Result<> Storage::Impl::adopt(const Digest& digest, std::uint64_t bytes, bool sh
     fs::remove_all(from, ec);  // it is there already, whole
   }
   std::scoped_lock lock(mutex);
-  cached[digest] = {bytes, wall_seconds(), true, shareable};
+  cached[digest] = {.bytes = bytes, .used_at = wall_seconds(), .trusted = true, .shareable = shareable};
   parts.erase(digest);
+  progress.erase(digest);
   return {};
 }
 
@@ -383,18 +395,20 @@ Result<> Storage::Impl::make_room(std::uint64_t bytes) {
 
 Result<std::vector<Digest>> Storage::Impl::clean() {
   std::vector<Digest> gone;
-  const std::int64_t now = wall_seconds();
-  const auto seconds = [](Duration duration) { return std::chrono::duration_cast<std::chrono::seconds>(duration).count(); };
+  const MonotonicTime now = system_clock().monotonic();
   {
     std::scoped_lock lock(mutex);
     if (options.cache_ttl > Duration::zero())
       for (const auto& [digest, entry] : cached)
-        if (now - entry.used_at > seconds(options.cache_ttl)) gone.push_back(digest);
+        if (now - entry.idle_since > options.cache_ttl) gone.push_back(digest);
     if (options.download_ttl > Duration::zero())
       for (const auto& [digest, trusted] : parts) {
         struct stat status{};
         const fs::path path = folder_of(options.download_dir, digest) / kStatusName;
-        if (::stat(path.c_str(), &status) == 0 && now - status.st_mtim.tv_sec > seconds(options.download_ttl)) gone.push_back(digest);
+        if (::stat(path.c_str(), &status) != 0) continue;
+        const auto [seen, is_new] = progress.try_emplace(digest, Progress{status.st_mtim.tv_sec, now});
+        if (seen->second.changed_at != status.st_mtim.tv_sec) seen->second = {status.st_mtim.tv_sec, now};
+        if (now - seen->second.idle_since > options.download_ttl) gone.push_back(digest);
       }
   }
   for (const Digest& digest : gone) KR_CHECK(remove(digest));

@@ -10,7 +10,9 @@
 //
 // Nothing is synced. After a stop that left no _clean of this boot, marked pieces are checked by their sums before they
 // are used, and whole blobs by their SHA-256 before they are served; what fails is fetched again.
-// Last use is kept as the access time of `data`. Threads: any; file work runs on the pool.
+// Last use is kept as the access time of `data` and decides what makes room first. How long a blob has been idle is counted by
+// the process's monotonic clock, from its start on: a wall clock that jumps expires nothing.
+// Threads: any; file work runs on the pool.
 
 #include <atomic>
 #include <filesystem>
@@ -35,7 +37,7 @@ struct StorageOptions {
   std::filesystem::path download_dir;
   std::filesystem::path cache_dir;
   std::uint64_t reserve_bytes = 0;               // of free disk; below, the least recently used blobs go
-  Duration cache_ttl = std::chrono::hours(24);   // since the last use; 0: for ever
+  Duration cache_ttl = std::chrono::hours(24);   // since the last use, or the start; 0: for ever
   Duration download_ttl = std::chrono::hours(24);
 };
 

@@ -2,6 +2,7 @@
 
 #include "src/base/log.h"
 #include "src/blobs/impl.h"
+#include "src/net/deadline.h"
 
 namespace kraken::blobs {
 namespace {
@@ -9,6 +10,9 @@ namespace {
 // Checked and handed out at a time: big enough that the hop to the pool costs nothing, small enough that the first bytes
 // of a large blob leave at once.
 constexpr std::uint64_t kWindowBytes = 8u << 20;
+
+// Longer than an election takes; after it, what a replica knows of the blob is asked for. Agents wait 2 s for a holder.
+constexpr Duration kQuorumPatience = std::chrono::milliseconds(1500);
 
 bool may_be_lacking(Code code) { return code == Code::kUnavailable || code == Code::kDeadlineExceeded || code == Code::kOverloaded; }
 
@@ -119,11 +123,15 @@ Result<> select(Source& source, const MetaInfo& metainfo, std::uint64_t offset, 
 }  // namespace
 
 net::Task<metadata::BlobRow> Service::Impl::record(Digest digest) {
-  auto found = co_await metadata_.get_blob(digest);
+  auto found = co_await net::with_deadline(kQuorumPatience, metadata_.get_blob(digest), "blob record");
   if (!found && may_be_lacking(found.error().code)) {
     // Without a quorum what a replica knows will do where it says that the blob is there: the digest is checked anyway.
     auto stale = co_await metadata_.get_blob(digest, false, metadata::Read::kLocal);
-    if (stale && stale->readable()) found = std::move(stale);
+    if (stale && stale->readable()) {
+      found = std::move(stale);
+    } else {
+      found = co_await metadata_.get_blob(digest);
+    }
   }
   if (!found) co_return std::unexpected(std::move(found).error());
   if (!found->readable()) co_return fail(Code::kNotFound, "no blob {}", digest.str());

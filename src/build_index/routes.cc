@@ -9,6 +9,7 @@
 #include "http/router.h"
 #include "http/url.h"
 #include "src/build_index/listing.h"
+#include "src/registry/answers.h"
 
 namespace kraken::build_index {
 
@@ -72,6 +73,7 @@ class Handlers {
   explicit Handlers(Deps deps) : deps_(std::move(deps)) {}
 
   net::Task<> get_tag(http::Exchange& exchange);
+  net::Task<> get_stale_tag(http::Exchange& exchange, QualifiedTag tag);
   net::Task<> put_tag(http::Exchange& exchange);
   net::Task<> delete_tag(http::Exchange& exchange);
   net::Task<> list_repository(http::Exchange& exchange);
@@ -94,6 +96,9 @@ class Handlers {
 net::Task<> Handlers::get_tag(http::Exchange& exchange) {
   auto tag = tag_of(exchange);
   if (!tag) co_return co_await refuse(exchange, tag.error());
+  const auto stale = registry::stale_asked(exchange.request());
+  if (!stale) co_return co_await refuse(exchange, stale.error());
+  if (*stale) co_return co_await get_stale_tag(exchange, std::move(*tag));
   auto reading = deps_.tags->get(std::move(*tag));
   const auto found = co_await std::move(reading);
   if (!found) co_return co_await refuse(exchange, found.error());
@@ -101,6 +106,17 @@ net::Task<> Handlers::get_tag(http::Exchange& exchange) {
   auto headers = text_headers();
   headers.add(kRevisionHeader, std::to_string((*found)->revision));
   co_return co_await exchange.reply(200, std::move(headers), (*found)->digest.str());
+}
+
+net::Task<> Handlers::get_stale_tag(http::Exchange& exchange, QualifiedTag tag) {
+  auto reading = deps_.tags->get_stale(std::move(tag));
+  const auto found = co_await std::move(reading);
+  if (!found) co_return co_await refuse(exchange, found.error());
+  auto headers = text_headers();
+  registry::add_stale_headers(headers, found->how);
+  if (!found->value) co_return co_await exchange.reply(404, std::move(headers), "");
+  headers.add(kRevisionHeader, std::to_string(found->value->revision));
+  co_return co_await exchange.reply(200, std::move(headers), found->value->digest.str());
 }
 
 net::Task<> Handlers::answer_conflict(http::Exchange& exchange, const Precondition& precondition,

@@ -3,7 +3,8 @@
 // last acknowledged put wins, and a put may be conditional:
 //   If-Match: "<revision>" or "<digest>"   only if the tag stands there      else 412, body: the digest it stands at
 //   If-None-Match: *                       only if the tag does not exist    else 409, body: the digest it stands at
-// Answers about a tag carry `Kraken-Tag-Revision`. Beyond stock: DELETE /tags/{tag}.
+// Answers about a tag carry `Kraken-Tag-Revision`. Beyond stock: DELETE /tags/{tag}; GET /tags/{tag}?stale=true, a replica's own
+// word with or without a quorum, which says how old it may be (registry/answers.h "Kraken-Stale"), a 404 too.
 // Threads: handlers run on any loop. What Deps points to must outlive the server.
 
 #include <functional>
@@ -20,6 +21,12 @@ class TagStore {
   virtual ~TagStore() = default;
   /// Linearizable; nullopt: a linearizable read found none.
   virtual net::Task<std::optional<registry::TagValue>> get(QualifiedTag tag) = 0;
+  /// As some replica has it.
+  struct Stale {
+    std::optional<registry::TagValue> value;
+    registry::Staleness how;
+  };
+  virtual net::Task<Stale> get_stale(QualifiedTag tag) = 0;
   /// Points the tag at a manifest that the cluster has, with its references (design §6 "Manifest push").
   /// kNotFound: the cluster has no such blob. kInvalidArgument: it is no manifest.
   virtual net::Task<registry::PutOutcome> put(QualifiedTag tag, Digest digest, registry::Precondition precondition) = 0;

@@ -59,6 +59,15 @@ net::Task<std::optional<TagValue>> ClusterTags::get(QualifiedTag tag) {
   co_return value_of(found.row);
 }
 
+net::Task<TagStore::Stale> ClusterTags::get_stale(QualifiedTag tag) {
+  KR_CO_TRY(const auto seen, co_await metadata_.get_tag_stale(std::move(tag.repository), std::move(tag.tag)));
+  Stale stale;
+  stale.value = value_of(seen.found.row);
+  stale.how.index = seen.how.index;
+  if (seen.how.age != Duration::max()) stale.how.age = seen.how.age;
+  co_return stale;
+}
+
 net::Task<PutOutcome> ClusterTags::put(QualifiedTag tag, Digest digest, Precondition precondition) {
   PutOutcome outcome;
   bool holds = true;

@@ -12,6 +12,7 @@ class ClusterTags final : public TagStore {
  public:
   ClusterTags(metadata::Client& metadata, registry::BlobReader& blobs) : metadata_(metadata), blobs_(blobs) {}
   net::Task<std::optional<registry::TagValue>> get(QualifiedTag tag) override;
+  net::Task<Stale> get_stale(QualifiedTag tag) override;
   net::Task<registry::PutOutcome> put(QualifiedTag tag, Digest digest, registry::Precondition precondition) override;
   net::Task<registry::RemoveOutcome> remove(QualifiedTag tag, registry::Precondition precondition) override;
   net::Task<registry::Page> tags(Repository repository, std::string after, std::size_t count) override;

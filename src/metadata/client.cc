@@ -72,16 +72,39 @@ net::Task<typename Q::Answer> Client::ask(ShardId shard, Q query, Read read) {
 
 // ---- tags and manifests
 
-net::Task<TagFound> Client::get_tag(Repository repository, TagName tag, Read read) {
-  const ShardId shard = shards_.of(repository);
-  state::GetTag question{std::move(repository), std::move(tag)};
-  KR_CO_TRY(auto answer, co_await ask(shard, std::move(question), read));
+namespace {
+
+TagFound tag_found(state::TagAnswer answer) {
   TagFound found;
   if (answer.row && answer.row->tombstone)
     found.tombstone = true;
   else
     found.row = std::move(answer.row);
-  co_return found;
+  return found;
+}
+
+}  // namespace
+
+net::Task<TagFound> Client::get_tag(Repository repository, TagName tag, Read read) {
+  const ShardId shard = shards_.of(repository);
+  state::GetTag question{std::move(repository), std::move(tag)};
+  KR_CO_TRY(auto answer, co_await ask(shard, std::move(question), read));
+  co_return tag_found(std::move(answer));
+}
+
+net::Task<StaleTag> Client::get_tag_stale(Repository repository, TagName tag) {
+  const ShardId shard = shards_.of(repository);
+  std::string bytes = state::encode(state::Query(state::GetTag{std::move(repository), std::move(tag)}));
+  KR_CO_TRY(auto stale, co_await port_.query_stale(shard, std::move(bytes), options_.read_deadline));
+  KR_CO_TRY(state::Answer answer, state::decode_answer(stale.result));
+  if (const auto* error = std::get_if<state::ErrorAnswer>(&answer))
+    co_return std::unexpected(Error{static_cast<Code>(error->code), error->detail});
+  auto* wanted = std::get_if<state::TagAnswer>(&answer);
+  if (wanted == nullptr) co_return fail(Code::kCorrupt, "metadata: an answer to another question");
+  StaleTag tagged;
+  tagged.found = tag_found(std::move(*wanted));
+  tagged.how = {.index = stale.index, .age = stale.age};
+  co_return tagged;
 }
 
 net::Task<TagWritten> Client::delete_tag(Repository repository, TagName tag, Expectation expect, bool tombstone) {

@@ -43,6 +43,17 @@ struct TagFound {
   bool tombstone = false;
 };
 
+/// How old a replica's own word may be (port.h).
+struct Staleness {
+  std::uint64_t index = 0;
+  Duration age{};
+};
+
+struct StaleTag {
+  TagFound found;
+  Staleness how;
+};
+
 struct ManifestFound {
   std::optional<ManifestRow> row;
   bool tombstone = false;
@@ -86,6 +97,8 @@ class Client {
 
   // ---- tags and manifests
   net::Task<TagFound> get_tag(Repository repository, TagName tag, Read read = Read::kLinearizable);
+  /// What some replica has, with or without a quorum.
+  net::Task<StaleTag> get_tag_stale(Repository repository, TagName tag);
   /// `tombstone`: a backend matches, so leave a tombstone and a task that deletes there. kNotFound.
   net::Task<TagWritten> delete_tag(Repository repository, TagName tag, Expectation expect = {}, bool tombstone = false);
   /// At most `limit` (and state::kPageMax) after `after`, "" for the first.

@@ -19,6 +19,10 @@ class GroupPort final : public Port {
     const group::Read kind = read == Read::kLinearizable ? group::Read::kLinearizable : group::Read::kLocal;
     return node_.query(shard, std::move(query), kind, deadline);
   }
+  net::Task<StaleAnswer> query_stale(ShardId shard, std::string query, Duration deadline) override {
+    KR_CO_TRY(auto answer, co_await node_.query_stale(shard, std::move(query), deadline));
+    co_return StaleAnswer{std::move(answer.result), answer.index, answer.age};
+  }
 
  private:
   group::Node& node_;

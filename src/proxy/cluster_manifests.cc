@@ -66,19 +66,37 @@ net::Task<metadata::ManifestRow> ClusterManifests::row_of(Repository repository,
 }
 
 net::Task<registry::ManifestContent> ClusterManifests::get(Repository repository, registry::Reference reference) {
-  registry::ManifestContent content;
   const auto* tag = std::get_if<TagName>(&reference);
-  if (tag != nullptr) {
-    auto reading = metadata_.get_tag(repository, *tag);
-    KR_CO_TRY(const auto found, co_await std::move(reading));
-    const auto value = value_of(found.row);
-    if (!value) co_return fail(Code::kNotFound, "no tag {}:{}", repository.str(), tag->str());
-    content.digest = value->digest;
-    content.revision = value->revision;
-  } else {
-    content.digest = std::get<Digest>(reference);
+  if (tag == nullptr) {
+    auto getting = content_of(std::move(repository), {std::get<Digest>(reference), 0}, false);
+    co_return co_await std::move(getting);
   }
-  KR_CO_TRY(auto row, co_await row_of(repository, content.digest, tag != nullptr));
+  auto reading = metadata_.get_tag(repository, *tag);
+  KR_CO_TRY(const auto found, co_await std::move(reading));
+  const auto value = value_of(found.row);
+  if (!value) co_return fail(Code::kNotFound, "no tag {}:{}", repository.str(), tag->str());
+  auto getting = content_of(std::move(repository), *value, true);
+  co_return co_await std::move(getting);
+}
+
+net::Task<registry::ManifestContent> ClusterManifests::get_stale(Repository repository, TagName tag) {
+  auto reading = metadata_.get_tag_stale(repository, tag);
+  KR_CO_TRY(const auto seen, co_await std::move(reading));
+  const auto value = value_of(seen.found.row);
+  // A replica that lacks it proves nothing.
+  if (!value) co_return fail(Code::kUnavailable, "no tag {}:{} on the replica that was asked", repository.str(), tag.str());
+  auto getting = content_of(std::move(repository), *value, true);
+  KR_CO_TRY(auto content, co_await std::move(getting));
+  content.stale = registry::Staleness{.age = std::nullopt, .index = seen.how.index};
+  if (seen.how.age != Duration::max()) content.stale->age = seen.how.age;
+  co_return content;
+}
+
+net::Task<registry::ManifestContent> ClusterManifests::content_of(Repository repository, TagValue value, bool tagged) {
+  registry::ManifestContent content;
+  content.digest = value.digest;
+  content.revision = value.revision;
+  KR_CO_TRY(auto row, co_await row_of(repository, content.digest, tagged));
   content.media_type = std::move(row.media_type);
   auto body = co_await reader_.read(repository, content.digest, kManifestBytesMax);
   if (!body) {

@@ -14,6 +14,7 @@ class ClusterManifests final : public registry::Manifests, public registry::Tags
       : metadata_(metadata), reader_(reader), writer_(writer) {}
 
   net::Task<registry::ManifestContent> get(Repository repository, registry::Reference reference) override;
+  net::Task<registry::ManifestContent> get_stale(Repository repository, TagName tag) override;
   net::Task<registry::PutOutcome> put(registry::ManifestPut put) override;
   net::Task<registry::RemoveOutcome> remove(Repository repository, registry::Reference reference,
                                             registry::Precondition precondition) override;
@@ -23,6 +24,7 @@ class ClusterManifests final : public registry::Manifests, public registry::Tags
  private:
   /// The row's media type; kNotFound where the repository has no such manifest.
   net::Task<metadata::ManifestRow> row_of(Repository repository, Digest digest, bool tagged);
+  net::Task<registry::ManifestContent> content_of(Repository repository, registry::TagValue value, bool tagged);
   net::Task<> push_body(Repository repository, Digest digest, const std::string& body);
 
   metadata::Client& metadata_;

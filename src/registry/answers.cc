@@ -1,8 +1,10 @@
 #include "src/registry/answers.h"
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "http/errors.h"
+#include "src/registry/registry.h"
 
 namespace kraken::registry {
 
@@ -104,6 +106,48 @@ http::Answer error_answer(const http::RequestHead&, const Error& error) {
 
 net::Task<> send(http::Exchange& exchange, http::Answer answer) {
   return exchange.reply(answer.status, std::move(answer.headers), std::move(answer.body));
+}
+
+void add_stale_headers(http::Headers& headers, const Staleness& stale) {
+  if (!stale.age) {
+    headers.add("Kraken-Stale", fmt::format("age=unknown, index={}", stale.index));
+    headers.add("Warning", "110 kraken \"stale: the replica has heard no leader since it started\"");
+    return;
+  }
+  const double seconds = std::chrono::duration<double>(*stale.age).count();
+  headers.add("Kraken-Stale", fmt::format("age={:.3f}, index={}", seconds, stale.index));
+  headers.add("Age", std::to_string(std::chrono::duration_cast<std::chrono::seconds>(*stale.age).count()));
+  headers.add("Warning", fmt::format("110 kraken \"stale: the replica was up to date {:.3f} s ago\"", seconds));
+}
+
+std::optional<Staleness> stale_headers(const http::Headers& headers) {
+  std::string_view text = headers.first("Kraken-Stale");
+  constexpr std::string_view kAge = "age=", kIndex = ", index=";
+  if (!text.starts_with(kAge)) return std::nullopt;
+  text.remove_prefix(kAge.size());
+  const auto cut = text.find(kIndex);
+  if (cut == std::string_view::npos) return std::nullopt;
+  const std::string_view age = text.substr(0, cut);
+  const std::string_view index = text.substr(cut + kIndex.size());
+  Staleness stale;
+  const auto parsed = [](std::string_view from, auto& into) {
+    const auto [end, ec] = std::from_chars(from.data(), from.data() + from.size(), into);
+    return ec == std::errc{} && end == from.data() + from.size();
+  };
+  if (!parsed(index, stale.index)) return std::nullopt;
+  if (age == "unknown") return stale;
+  double seconds = 0;
+  // A hundred years: beyond, it is no age, and would not fit.
+  if (!parsed(age, seconds) || !(seconds >= 0 && seconds < 3.2e9)) return std::nullopt;
+  stale.age = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+  return stale;
+}
+
+Result<bool> stale_asked(const http::RequestHead& request) {
+  const std::string text = request.query("stale").value_or("false");
+  if (text == "true") return true;
+  if (text == "false" || text.empty()) return false;
+  return fail(Code::kInvalidArgument, "stale={}: want true or false", text);
 }
 
 }  // namespace kraken::registry

@@ -2,6 +2,7 @@
 // OCI's error bodies (distribution-spec "Error Codes") and the small things every answer of the registry has.
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -35,5 +36,14 @@ bool is_registry_path(std::string_view path);
 http::Headers base_headers();
 
 net::Task<> send(http::Exchange& exchange, http::Answer answer);
+
+struct Staleness;
+/// `Kraken-Stale: age=12.345, index=678` (RFC 8941; age in seconds, or unknown), `Age` where it is known (RFC 9111), and a
+/// Warning (RFC 7234 §5.5.1), so that nobody takes the answer, least of all a 404, for the cluster's.
+void add_stale_headers(http::Headers& headers, const Staleness& stale);
+/// From another node's answer; nothing if it has no such header or a malformed one.
+std::optional<Staleness> stale_headers(const http::Headers& headers);
+/// Whether `stale=true` was asked for. kInvalidArgument: neither true nor false.
+Result<bool> stale_asked(const http::RequestHead& request);
 
 }  // namespace kraken::registry

@@ -112,7 +112,12 @@ net::Task<> Handlers::get_manifest(http::Exchange& exchange) {
   if (!repository) co_return co_await send(exchange, std::move(refusal));
   const auto reference = parse_reference(exchange.param(1), refusal);
   if (!reference) co_return co_await send(exchange, std::move(refusal));
-  auto content = co_await interfaces_.manifests->get(*repository, *reference);
+  const auto stale = stale_asked(exchange.request());
+  if (!stale) co_return co_await send(exchange, refuse(400, "UNSUPPORTED", stale.error().detail));
+  const auto* tag = std::get_if<TagName>(&*reference);
+  auto getting = *stale && tag != nullptr ? interfaces_.manifests->get_stale(*repository, *tag)
+                                          : interfaces_.manifests->get(*repository, *reference);
+  auto content = co_await std::move(getting);
   if (!content) {
     if (content.error().code == Code::kNotFound)
       co_return co_await send(exchange, manifest_unknown(*repository, exchange.param(1)));
@@ -125,6 +130,7 @@ net::Task<> Handlers::get_manifest(http::Exchange& exchange) {
   headers.add("Docker-Content-Digest", content->digest.str());
   headers.add("Etag", etag);
   if (content->revision != 0) headers.add("Kraken-Tag-Revision", std::to_string(content->revision));
+  if (content->stale) add_stale_headers(headers, *content->stale);
   if (const auto none_match = exchange.request().headers.get("If-None-Match");
       none_match && matches_etag(*none_match, etag))
     co_return co_await exchange.reply(304, std::move(headers), "");

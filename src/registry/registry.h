@@ -19,6 +19,7 @@
 #include <variant>
 #include <vector>
 
+#include "src/base/clock.h"
 #include "src/core/digest.h"
 #include "src/core/manifest.h"
 #include "src/core/names.h"
@@ -101,11 +102,19 @@ struct TagValue {
   std::uint64_t revision = 0;
 };
 
+/// Of an answer that is a replica's own word: how long ago it last knew itself up to date (none: not since it started), and
+/// the log index up to which it has everything.
+struct Staleness {
+  std::optional<Duration> age;
+  std::uint64_t index = 0;
+};
+
 struct ManifestContent {
   Digest digest;
   std::string media_type;
   std::string body;
   std::uint64_t revision = 0;
+  std::optional<Staleness> stale = std::nullopt;  // none: linearizable
 };
 
 /// Of a put or delete by tag. Neither member set: no condition.
@@ -141,6 +150,8 @@ class Manifests {
  public:
   virtual ~Manifests() = default;
   virtual net::Task<ManifestContent> get(Repository repository, Reference reference) = 0;
+  /// The tag as some replica has it, with or without a quorum.
+  virtual net::Task<ManifestContent> get_stale(Repository repository, TagName tag) = 0;
   virtual net::Task<PutOutcome> put(ManifestPut put) = 0;
   virtual net::Task<RemoveOutcome> remove(Repository repository, Reference reference, Precondition precondition) = 0;
 };

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What must not stop the cluster, or lie: nodes that are restarted one after the other, a leader that is paused, wall clocks that
-jump (docs/consensus.md "Time", "Fences")."""
+jump, a quorum that is gone (docs/consensus.md "Reads", "Time", "Fences")."""
 import os
 import re
 import struct
@@ -16,6 +16,69 @@ YEAR = 365 * 86400
 def quantile(values, share):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+# ---- reads without a quorum
+
+def age_of(answer):
+    found = re.fullmatch(r"age=([0-9.]+), index=([0-9]+)", answer.headers["Kraken-Stale"])
+    assert found, dict(answer.headers)
+    assert int(answer.headers["Age"]) == int(float(found[1])) and answer.headers["Warning"].startswith("110 "), dict(answer.headers)
+    return float(found[1])
+
+
+def stale_tag(node, tag):
+    return request("GET", node.host, 15004, f"/tags/{tag.replace('/', '%2F')}?stale=true", timeout=20)
+
+
+def test_two_of_three_nodes_gone_strict_is_503_and_stale_says_its_age(kraken):
+    with Cluster(kraken, nodes=3, agents=2) as cluster:
+        strict, lenient = cluster.agents
+        with open(lenient.config, encoding="utf-8") as file:
+            text = file.read().replace(f"  host: {lenient.host}\n", f"  host: {lenient.host}\n  tags: stale_without_quorum\n")
+        with open(lenient.config, "w", encoding="utf-8") as file:
+            file.write(text)
+        cluster.start()
+        node = cluster.nodes[0]
+        manifest, _ = node.push_image("library/app", "v1", [random_bytes(50_000, 1)])
+        wait_for(lambda: stale_tag(node, "library/app:v1").body.decode() == manifest, 20, "the tag is on the replica")
+        with_quorum = stale_tag(node, "library/app:v1")
+        assert with_quorum.status == 200 and age_of(with_quorum) < 5 * SLACK, with_quorum.headers
+        for other in cluster.nodes[1:]:
+            other.kill()
+        gone = time.monotonic()
+        refused = node.get_tag("library/app:v1", timeout=40)
+        assert refused.status == 503 and refused.headers["Retry-After"], (refused, dict(refused.headers))
+        print(f"  strict: 503 after {time.monotonic() - gone:.1f} s, Retry-After {refused.headers['Retry-After']}", flush=True)
+        for _ in range(3):
+            began = time.monotonic()
+            stale = stale_tag(node, "library/app:v1")
+            assert stale.status == 200 and stale.body.decode() == manifest, stale
+            age = age_of(stale)
+            # A node that led may have believed in itself for election_max more.
+            assert began - gone - 2 * SLACK <= age <= time.monotonic() - gone + 3 * SLACK, (age, began - gone)
+            print(f"  stale: {stale.headers['Kraken-Stale']}, Age {stale.headers['Age']}, answered in {time.monotonic() - began:.3f} s", flush=True)
+            time.sleep(1)
+        missing = stale_tag(node, "library/app:v2")
+        assert missing.status == 404 and missing.headers["Warning"], missing
+        by_registry = node.registry("GET", "/v2/library/app/manifests/v1?stale=true", timeout=40)
+        assert by_registry.status == 200 and by_registry.headers["Docker-Content-Digest"] == manifest, by_registry
+        age_of(by_registry)
+        assert node.pull_manifest("library/app", "v1").status == 503
+        refused = strict.pull_manifest("library/app", "v1")
+        assert refused.status == 503 and refused.headers["Retry-After"], refused
+        pulled = lenient.pull_manifest("library/app", "v1")
+        assert pulled.status == 200 and pulled.headers["Docker-Content-Digest"] == manifest, pulled
+        age_of(pulled)
+        by_api = lenient.api("GET", "/tags/library%2Fapp:v1", timeout=40)
+        assert by_api.status == 200 and by_api.body.decode() == manifest and age_of(by_api) > 0, by_api
+        print(f"  agent with stale_without_quorum: {pulled.headers['Kraken-Stale']}", flush=True)
+        for other in cluster.nodes[1:]:
+            other.start()
+        cluster.wait_ready(cluster.nodes)
+        answer = node.get_tag("library/app:v1")
+        assert answer.status == 200 and answer.headers["Kraken-Stale"] is None, dict(answer.headers)
+        assert lenient.pull_manifest("library/app", "v1").headers["Kraken-Stale"] is None
 
 
 # ---- wall clocks

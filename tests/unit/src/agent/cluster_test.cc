@@ -41,7 +41,7 @@ struct Frozen {
 };
 
 struct Client {
-  explicit Client(ClusterHosts hosts) : cluster(http, std::move(hosts)) {}
+  explicit Client(ClusterHosts hosts, bool stale = false) : cluster(http, std::move(hosts), stale) {}
   ~Client() { loops.stop(); }
   net::Loops loops{1, "test"};
   net::FilePool pool{1, 16};
@@ -73,10 +73,35 @@ TEST(Cluster, ATagIsReadFromTheNextHostWhenOneIsFrozen) {
   Client client(fake.hosts(true, {frozen.address()}));
   auto value = run(client.loops, client.cluster.tag(QualifiedTag::parse("library/app:v1").value()));
   ASSERT_TRUE(value) << value.error().to_string();
-  EXPECT_EQ(*value, digest);
+  EXPECT_EQ(value->digest, digest);
+  EXPECT_FALSE(value->stale);
   auto missing = run(client.loops, client.cluster.tag(QualifiedTag::parse("library/app:v2").value()));
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code, Code::kNotFound);
+}
+
+TEST(Cluster, WithoutAQuorumATagIsStaleOnlyWhereThatIsAllowed) {
+  FakeCluster fake;
+  const Digest digest = fake.put("manifest");
+  fake.tag("library/app:v1", digest);
+  fake.no_quorum = true;
+  const auto name = QualifiedTag::parse("library/app:v1").value();
+  Client strict(fake.hosts());
+  const auto refused = run(strict.loops, strict.cluster.tag(name));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kUnavailable);
+  Client lenient(fake.hosts(), true);
+  const auto stale = run(lenient.loops, lenient.cluster.tag(name));
+  ASSERT_TRUE(stale) << stale.error().to_string();
+  EXPECT_EQ(stale->digest, digest);
+  ASSERT_TRUE(stale->stale && stale->stale->age);
+  EXPECT_EQ(*stale->stale->age, 12'500ms);
+  EXPECT_EQ(stale->stale->index, 7U);
+  const auto missing = run(lenient.loops, lenient.cluster.tag(QualifiedTag::parse("library/app:v2").value()));
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, Code::kUnavailable) << "a replica that lacks it proves nothing";
+  fake.no_quorum = false;
+  EXPECT_FALSE(run(lenient.loops, lenient.cluster.tag(name)).value().stale) << "with a quorum it is not used";
 }
 
 TEST(Cluster, ABlobThatANodeGivesWrongIsRefused) {

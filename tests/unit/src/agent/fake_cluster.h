@@ -62,14 +62,18 @@ struct FakeCluster {
     return made;
   }
 
+  std::atomic<bool> no_quorum{false};
   net::Task<void> get_tag(http::Exchange& exchange) {
     std::string found;
     {
       std::scoped_lock lock(mutex);
       if (const auto entry = tags.find(exchange.param(0)); entry != tags.end()) found = entry->second.str();
     }
-    if (found.empty()) co_return co_await exchange.reply(404);
-    co_return co_await exchange.reply(200, {}, found);
+    const bool stale = exchange.request().query("stale") == "true";
+    if (no_quorum && !stale) co_return co_await exchange.reply(503);
+    http::Headers headers;
+    if (stale) headers = {{"Kraken-Stale", "age=12.500, index=7"}, {"Warning", "110 kraken \"stale\""}};
+    co_return co_await exchange.reply(found.empty() ? 404 : 200, std::move(headers), found);
   }
   net::Task<void> get_metainfo(http::Exchange& exchange) {
     ++metainfo_reads;

@@ -167,16 +167,27 @@ TEST_F(StorageTest, RemovingLeavesNothingAndRemovingNothingIsNoError) {
 }
 
 TEST_F(StorageTest, BlobsNotUsedForTheirTimeAreCleaned) {
-  open(1h);
+  open(1ns);
   download_all();
-  const timespec old[2] = {{1000, 0}, {1000, 0}};
-  ASSERT_EQ(::utimensat(AT_FDCWD, (cache_folder() / "data").c_str(), old, 0), 0);
-  storage->close();
-  open(1h);
   auto gone = run(storage->clean());
   ASSERT_TRUE(gone);
   EXPECT_EQ(*gone, std::vector{metainfo.digest});
   EXPECT_FALSE(fs::exists(cache_folder()));
+}
+
+TEST_F(StorageTest, AWallClockThatJumpedCleansNothing) {
+  open(1h);
+  download_all();
+  for (const time_t at : {time_t{1000}, time_t{4'000'000'000}}) {  // used long ago, or in the future, if the clock is to be believed
+    const timespec times[2] = {{at, 0}, {at, 0}};
+    ASSERT_EQ(::utimensat(AT_FDCWD, (cache_folder() / "data").c_str(), times, 0), 0);
+    storage->close();
+    open(1h);
+    const auto gone = run(storage->clean());
+    ASSERT_TRUE(gone);
+    EXPECT_TRUE(gone->empty());
+    EXPECT_TRUE(run(storage->open_cached(metainfo.digest)).value());
+  }
 }
 
 TEST_F(StorageTest, AFullDiskRefusesWhatDoesNotFitBesideItsReserve) {

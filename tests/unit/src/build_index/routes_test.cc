@@ -25,6 +25,28 @@ TEST_F(Tags, TheLastAcknowledgedPutWins) {
   EXPECT_EQ(http_->get(url("test%2Falpine:v1")).body, a.str());
 }
 
+TEST_F(Tags, WithoutAQuorumAStaleReadAnswersAndSaysHowStale) {
+  const auto a = push_image("a");
+  EXPECT_EQ(http_->put(put_url("test%2Falpine:v1", a)).status, 200);
+  port_.set_stale(41, std::chrono::milliseconds(7'500));
+  port_.set_down(true);
+  const auto strict = http_->get(url("test%2Falpine:v1"));
+  EXPECT_EQ(strict.status, 503);
+  EXPECT_FALSE(strict.header("Retry-After").empty());
+  const auto stale = http_->get(url("test%2Falpine:v1") + "?stale=true");
+  EXPECT_EQ(stale.status, 200);
+  EXPECT_EQ(stale.body, a.str());
+  EXPECT_EQ(stale.header("Kraken-Stale"), "age=7.500, index=41");
+  EXPECT_EQ(stale.header("Age"), "7");
+  EXPECT_FALSE(stale.header("Warning").empty());
+  const auto missing = http_->get(url("test%2Falpine:v2") + "?stale=true");
+  EXPECT_EQ(missing.status, 404);
+  EXPECT_FALSE(missing.header("Warning").empty()) << "agents ask the next host";
+  EXPECT_EQ(http_->get(url("test%2Falpine:v1") + "?stale=yes").status, 400);
+  port_.set_stale(0, Duration::max());
+  EXPECT_EQ(http_->get(url("test%2Falpine:v1") + "?stale=true").header("Kraken-Stale"), "age=unknown, index=0");
+}
+
 TEST_F(Tags, ARepeatedPutIsOneProposal) {
   const auto a = push_image("a");
   EXPECT_EQ(http_->put(put_url("test%2Falpine:v1", a)).status, 200);

@@ -406,6 +406,7 @@ class Garbage final : public Port {
  public:
   net::Task<std::string> propose(ShardId, std::string, Duration) override { co_return answer; }
   net::Task<std::string> query(ShardId, std::string, Read, Duration) override { co_return answer; }
+  net::Task<StaleAnswer> query_stale(ShardId, std::string, Duration) override { co_return StaleAnswer{answer, 0, {}}; }
   std::string answer;
 };
 
@@ -416,6 +417,7 @@ TEST_F(MetadataClient, GarbageFromAnotherNodeIsAnError) {
        {std::string(), std::string("\x01"), state::encode(state::Answer(state::TimeAnswer{}))}) {
     garbage.answer = bytes;
     EXPECT_EQ(run(confused.get_tag(repository(), tag())).error().code, Code::kCorrupt);
+    EXPECT_EQ(run(confused.get_tag_stale(repository(), tag())).error().code, Code::kCorrupt);
     EXPECT_FALSE(run(confused.arrive(digest(1), confused.new_mark())));
   }
 }

@@ -85,6 +85,17 @@ class FakePort final : public Port {
     co_return result;
   }
 
+  /// Answers also while the port is down; `age` and `index` are what set_stale said.
+  net::Task<StaleAnswer> query_stale(ShardId shard, std::string query, Duration) override {
+    const std::lock_guard lock(mutex_);
+    co_return StaleAnswer{machine_.query(shard, query, rows_, now_), stale_index_, stale_age_};
+  }
+  void set_stale(std::uint64_t index, Duration age) {
+    const std::lock_guard lock(mutex_);
+    stale_index_ = index;
+    stale_age_ = age;
+  }
+
   Result<std::string> propose_now(ShardId shard, const std::string& command) {
     const std::lock_guard lock(mutex_);
     ++proposals_;
@@ -140,6 +151,8 @@ class FakePort final : public Port {
   Before before_;
   std::optional<Code> fail_next_;
   bool lose_next_answer_ = false;
+  std::uint64_t stale_index_ = 0;
+  Duration stale_age_{};
   bool down_ = false;
   std::uint64_t proposals_ = 0;
   mutable std::uint64_t queries_ = 0;

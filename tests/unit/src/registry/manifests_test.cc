@@ -1,3 +1,4 @@
+#include "src/registry/answers.h"
 #include "tests/unit/src/registry/fixture.h"
 
 namespace kraken::registry::test {
@@ -43,6 +44,52 @@ TEST_F(ManifestHandlers, APutByDigestMayNameTagsToo) {
   for (int i = 1; i <= 16; ++i) many += "&tag=t" + std::to_string(i);
   EXPECT_EQ(http_->put("/v2/test/alpine/manifests/" + digest.str() + many, kManifest).status, 414);
   EXPECT_EQ(http_->put("/v2/test/alpine/manifests/" + digest.str() + "?tag=..%2Fx", kManifest).status, 400);
+}
+
+TEST_F(ManifestHandlers, AStaleReadSaysHowStaleItIs) {
+  ManifestContent content;
+  content.digest = Digest::of(kManifest);
+  content.media_type = media_type::kOciManifest;
+  content.body = kManifest;
+  manifests_.contents["v1"] = content;
+  manifests_.contents[content.digest.str()] = content;
+  manifests_.stale = {.age = std::chrono::milliseconds(61'234), .index = 77};
+  manifests_.fails = Error{Code::kUnavailable, "no quorum"};
+  const auto strict = http_->get("/v2/test/alpine/manifests/v1");
+  EXPECT_EQ(strict.status, 503);
+  EXPECT_FALSE(strict.header("Retry-After").empty());
+  EXPECT_EQ(http_->get("/v2/test/alpine/manifests/v1?stale=false").status, 503);
+  const auto stale = http_->get("/v2/test/alpine/manifests/v1?stale=true");
+  EXPECT_EQ(stale.status, 200);
+  EXPECT_EQ(stale.body, kManifest);
+  EXPECT_EQ(stale.header("Kraken-Stale"), "age=61.234, index=77");
+  EXPECT_EQ(stale.header("Age"), "61");
+  EXPECT_EQ(stale.header("Warning").substr(0, 3), "110");
+  EXPECT_EQ(http_->get("/v2/test/alpine/manifests/v2?stale=true").status, 503) << "a replica that lacks it proves nothing";
+  EXPECT_EQ(http_->get("/v2/test/alpine/manifests/v1?stale=maybe").status, 400);
+  manifests_.stale = {.age = std::nullopt, .index = 77};
+  const auto unknown = http_->get("/v2/test/alpine/manifests/v1?stale=true");
+  EXPECT_EQ(unknown.header("Kraken-Stale"), "age=unknown, index=77");
+  EXPECT_EQ(unknown.header("Age"), "");
+  // What a digest names cannot be stale.
+  manifests_.fails.reset();
+  EXPECT_EQ(http_->get("/v2/test/alpine/manifests/" + content.digest.str() + "?stale=true").header("Kraken-Stale"), "");
+}
+
+TEST(StaleHeaders, AreReadBackOrNotAtAll) {
+  for (const Staleness& stale : {Staleness{std::chrono::milliseconds(1500), 9}, Staleness{std::nullopt, 3}}) {
+    http::Headers headers;
+    add_stale_headers(headers, stale);
+    const auto back = stale_headers(headers);
+    ASSERT_TRUE(back);
+    EXPECT_EQ(back->age, stale.age);
+    EXPECT_EQ(back->index, stale.index);
+  }
+  for (const char* text : {"", "age=1", "age=x, index=1", "age=1, index=", "age=-1, index=1", "age=1e300, index=1", "age=nan, index=1", "age=1, index=1x"}) {
+    http::Headers headers;
+    headers.add("Kraken-Stale", text);
+    EXPECT_FALSE(stale_headers(headers)) << text;
+  }
 }
 
 TEST_F(ManifestHandlers, AnotherDigestThanThePathsIs400) {

@@ -175,6 +175,14 @@ class ScriptedManifests final : public Manifests, public Tags {
     if (found == contents.end()) co_return fail(Code::kNotFound, "none");
     co_return found->second;
   }
+  net::Task<ManifestContent> get_stale(Repository, TagName tag) override {
+    const auto found = contents.find(tag.str());
+    if (found == contents.end()) co_return fail(Code::kUnavailable, "none on this replica");
+    ManifestContent content = found->second;
+    content.stale = stale;
+    co_return content;
+  }
+  Staleness stale;
   net::Task<PutOutcome> put(ManifestPut put) override {
     if (fails) co_return std::unexpected(*fails);
     last_put = std::move(put);
