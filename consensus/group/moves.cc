@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "consensus/group/engine.h"
+#include "consensus/group/removal.h"
 #include "consensus/group/replica.h"
 #include "consensus/raft/quorum.h"
 #include "src/base/assert.h"
@@ -292,10 +293,8 @@ void Engine::serve_am_i_gone(Origin origin, const Request& request) {
   const Group* group = group_of(request.shard);
   if (!in.ok() || !group) return answer(origin, {.outcome = Reply::Outcome::kNotReplica});
   const auto view = group->core.view();
-  const raft::ConfState& conf = group->core.conf();
-  const bool gone = view.conf_index <= view.commit && view.conf_index > theirs && !raft::contains(raft::members(conf), replica) &&
-                    raft::sequence_of(replica) < conf.next_replica;
-  if (!gone) return answer(origin, {.outcome = Reply::Outcome::kNotLeader, .hint = view.leader.value_or(raft::ReplicaId{})});
+  if (view.conf_index <= theirs || !is_removed(group->core, replica))
+    return answer(origin, {.outcome = Reply::Outcome::kNotLeader, .hint = view.leader.value_or(raft::ReplicaId{})});
   answer(origin, {.outcome = Reply::Outcome::kDone});
 }
 

@@ -1,6 +1,7 @@
 // Connections that come and go, and the frames on them.
 
 #include "consensus/group/engine.h"
+#include "consensus/group/removal.h"
 
 #include "src/base/log.h"
 
@@ -81,6 +82,12 @@ Result<> Engine::receive(std::size_t peer, std::vector<raft::Message> messages) 
     const raft::Hdr h = raft::header(message);
     // A sender that the ring here does not know yet, or not any more, or that is another node's: nobody can say whose words these are.
     if (peer_of(h.from) != peer) continue;
+    // One that asks for votes although it was removed has not heard of it, and who removed it may have forgotten it: whoever knows says so.
+    if (Group* knows = std::holds_alternative<raft::VoteReq>(message) && raft::raw(h.group) < groups_.size() ? group_of(group::shard_of(h.group)) : nullptr;
+        knows && !knows->stopped && is_removed(knows->core, h.from)) {
+      knows->doomed.emplace(h.from, MonotonicTime{});
+      tell_doomed(*knows);
+    }
     const bool leads = std::holds_alternative<raft::BeatReq>(message) || std::holds_alternative<raft::AppendReq>(message) ||
                        std::holds_alternative<raft::SnapReq>(message);
     Group* group = group_for(h, leads);

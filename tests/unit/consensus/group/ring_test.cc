@@ -284,12 +284,32 @@ TEST(Ring, GroupZeroHasThreeVotersOfFourNodesAndFiveOfFiveWithTheRestAsLearners)
   }
 }
 
-// Nobody tells it: those who removed its replicas were restarted. It asks.
-TEST(Ring, AReplicaThatWasRemovedUnheardAsksAndGoes) {
-  Cluster cluster(options(4));
+/// The shards that the ring gives the node.
+std::set<std::uint16_t> wanted_on(Cluster& cluster, std::size_t node) {
+  std::set<std::uint16_t> shards;
+  for (std::uint16_t s = 1; s <= 8; ++s)
+    if (std::ranges::count(cluster.node(0).voters(ShardId{s}), cluster.label(node)) > 0) shards.insert(s);
+  return shards;
+}
+
+/// It has those, and one of group 0, and no other.
+bool lets_go(Cluster& cluster, std::size_t node) {
+  return Cluster::eventually([&] { return cluster.node(node).membership().replicas == wanted_on(cluster, node).size() + 1; });
+}
+
+/// While node3 is stopped the ring takes shards from it, and whoever removed its replicas is restarted and so forgets it.
+void remove_unheard(Cluster& cluster) {
   cluster.start_all();
+  const auto before = wanted_on(cluster, 3);
   cluster.stop(3);
-  cluster.members()[3].weight = 7;
+  // A weight with which it loses one.
+  const auto order = cluster.node_options(0).order;
+  const auto keeps = [&](std::uint16_t s) {
+    auto voters = order(cluster.members(), fmt::format("shard/{}", s - 1));
+    voters.resize(3);
+    return std::ranges::count(voters, "node3") > 0;
+  };
+  while (std::ranges::all_of(before, keeps)) ++cluster.members()[3].weight;
   cluster.roll({0, 1, 2});
   // Four listed, three live: they are a majority; shards that leave node3 are moved without it.
   ASSERT_TRUE(Cluster::eventually([&] { return cluster.node(0).ring()->epoch == 2; }));
@@ -302,10 +322,30 @@ TEST(Ring, AReplicaThatWasRemovedUnheardAsksAndGoes) {
     return true;
   };
   ASSERT_TRUE(Cluster::eventually(gone_from_three, 120s));
+  const auto after = wanted_on(cluster, 3);
+  ASSERT_FALSE(std::ranges::includes(after, before)) << "a shard has left node3";
   cluster.roll({0, 1, 2});
+}
+
+TEST(Ring, AVoterThatWasRemovedUnheardIsToldWhenItAsksForVotes) {
+  ClusterOptions made = options(4);
+  made.timings.orphan = 10min;
+  Cluster cluster(made);
+  remove_unheard(cluster);
   ASSERT_TRUE(cluster.start(3));
+  EXPECT_TRUE(lets_go(cluster, 3)) << cluster.node(3).membership().replicas;
   ASSERT_TRUE(cluster.settled(2));
   expect_in_place(cluster);
+}
+
+TEST(Ring, AReplicaThatWasRemovedUnheardAndNeverStandsAsks) {
+  Cluster cluster(options(4));
+  remove_unheard(cluster);
+  NodeOptions made = cluster.node_options(3);
+  made.timings.election_min = 10min;
+  made.timings.election_max = 20min;
+  ASSERT_TRUE(cluster.start(3, made));
+  EXPECT_TRUE(lets_go(cluster, 3)) << cluster.node(3).membership().replicas;
 }
 
 }  // namespace
