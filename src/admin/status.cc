@@ -284,8 +284,10 @@ net::Task<void> release(http::Exchange& exchange, std::shared_ptr<const StatusDe
 net::Task<void> replace(http::Exchange& exchange, std::shared_ptr<const StatusDeps> deps) {
   const std::string label = exchange.request().query("label").value_or("");
   if (label.empty()) co_return fail(Code::kInvalidArgument, "say which node: ?label=origin2\n");
-  if (const auto done = co_await deps->groups->replace(label); !done)  // the sentence, which plain_error leaves out of 404 and 409
-    co_return co_await exchange.reply(http::status_of(done.error().code), http::Headers{{"Content-Type", "text/plain; charset=utf-8"}}, done.error().detail + "\n");
+  if (auto done = co_await deps->groups->replace(label); !done) {
+    done.error().detail += '\n';
+    co_return std::unexpected(std::move(done).error());
+  }
   co_return co_await exchange.reply(200, http::Headers{{"Content-Type", "text/plain; charset=utf-8"}},
                                     fmt::format("{} is replaced: the new folder is in the ring, and is being filled (kraken status)\n", label));
 }

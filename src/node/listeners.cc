@@ -7,6 +7,7 @@
 #include "src/admin/inspect.h"
 #include "src/admin/process.h"
 #include "src/admin/repair.h"
+#include "src/admin/spoken_error.h"
 #include "src/admin/status.h"
 #include "src/base/hex.h"
 #include "src/blobs/endpoints.h"
@@ -137,7 +138,7 @@ void Node::Impl::make_servers() {
   proxy_routes.merge(index_routes);
   proxy_routes.merge(public_routes);
 
-  admin_server_ = server(admin_router(), "admin", http::plain_error);
+  admin_server_ = server(admin_router(), "admin", admin::spoken_error);
   origin_server_ = server(std::move(origin_routes), "origin", http::plain_error);
   tracker_server_ = server(std::move(tracker_routes), "tracker", http::plain_error);
   build_index_server_ = server(std::move(index_routes), "build_index", http::plain_error);

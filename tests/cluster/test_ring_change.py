@@ -173,6 +173,97 @@ def test_add_remove_and_replace_under_load(kraken):
         assert load.slowest < 10 * SLACK, load.slowest
 
 
+def repair(cluster, *words):
+    """`kraken repair ..` with what it printed."""
+    return subprocess.run([cluster.kraken, "repair", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, encoding="utf-8")
+
+
+def test_a_ring_that_waits_is_forced(kraken):
+    """One of four hosts is gone for good and another is wanted elsewhere: two would leave at once, which only an operator may say."""
+    with Cluster(kraken, nodes=4, node_yaml="raft:\n  adopt_after: 600s\n") as cluster:
+        cluster.start()
+        staying, leaving, dead = cluster.nodes[:2], cluster.nodes[2], cluster.nodes[3]
+        digest = staying[0].push_taggable("r/x", random_bytes(2_000, 1))
+        tags = [f"r/x{i}:t" for i in range(24)]
+        for tag in tags:
+            assert staying[0].put_tag(tag, digest).status == 200
+        dead.kill()
+        roll(cluster, staying, staying)
+
+        def waiting():
+            return [one["waits_for"] for one in map(ring, [*staying, leaving]) if one.get("waits_for")]
+
+        wait_for(lambda: any("2 nodes would leave at once" in one for one in waiting()), 60, "the leader of the ring says what it waits for")
+        asked = repair(cluster, "adopt", "--host", staying[0].host)
+        assert asked.returncode != 0 and "--force" in asked.stdout, asked
+        time.sleep(2)
+        assert ring(staying[0])["epoch"] == 1, "not unless the operator insists"
+        began = time.monotonic()
+        forced = repair(cluster, "adopt", "--force", "--host", staying[0].host)
+        assert forced.returncode == 0 and forced.stdout.count("waives the waits") == 3, forced
+        wait_for(lambda: settled(staying, 2), 180, "the ring of two is settled")
+        assert {one["label"] for one in ring(staying[0])["nodes"] if one["state"] == "active"} == {"origin0", "origin1"}, ring(staying[0])
+        wait_for(lambda: "safe to stop" in ring(leaving).get("standing", ""), 60, "the node that leaves says that it may be stopped")
+        leaving.stop()
+        for node in staying:
+            for tag in tags:
+                answer = node.get_tag(tag)
+                assert answer.status == 200 and answer.body.decode().strip() == digest, (node.name, tag, answer)
+        assert staying[1].put_tag(tags[0], digest).status == 200
+        print(f"  from 4 nodes, one of them dead, to 2 by force: {time.monotonic() - began:.1f} s", flush=True)
+
+
+def test_a_node_that_moves_to_another_address_keeps_its_folder_and_its_shards(kraken):
+    with Cluster(kraken, nodes=3, node_yaml=FAST) as cluster:
+        cluster.start()
+        digests = [cluster.nodes[0].push_taggable("r/x", random_bytes(2_000, i)) for i in range(4)]
+        staying, moved = cluster.nodes[:2], cluster.nodes[2]
+        first = {one["label"]: one for one in ring(staying[0])["nodes"]}["origin2"]
+        voters = {shard["shard"]: sorted(shard["voters"]) for shard in staying[0].status()["shards"]}
+        load = Load(staying, digests)
+        try:
+            began = time.monotonic()
+            # The others have the new file first: whom they do not find at one address they look for at the other.
+            address = f"{cluster.subnet.prefix}.9"
+            lines = hashstate(cluster.nodes).replace(f"  {moved.host}:", f"  {address}:")
+            for node in staying:
+                node.stop()
+                cluster.write_config(node, lines)
+                node.start()
+                cluster.wait_ready([node])
+            moved.stop()
+            moved.host = address
+            cluster.write_config(moved, lines)
+            moved.start()
+            wait_for(lambda: settled(cluster.nodes, 2), 120, "the ring with the new address is settled")
+            cluster.wait_ready([moved])
+            report("another address", began, load, (0, 0, 0))
+        finally:
+            load.stop()
+        load.check(cluster.nodes)
+        now = {one["label"]: one for one in ring(staying[0])["nodes"]}["origin2"]
+        assert now["host"] == moved.host and now["member"] == first["member"] and now["incarnation"] == first["incarnation"], (first, now)
+        assert voters == {shard["shard"]: sorted(shard["voters"]) for shard in staying[0].status()["shards"]}, "no shard moved"
+        assert all(node.metric("kr_raft_replicas_destroyed_total") == 0 for node in cluster.nodes)
+        assert load.failed == 0, load.errors[:10]
+        # With it and one other there is a quorum.
+        staying[0].kill()
+        assert moved.put_tag("r/x:last", digests[0], timeout=60).status == 200
+
+
+def test_an_admin_endpoint_says_why_it_refuses(kraken):
+    with Cluster(kraken, nodes=1) as cluster:
+        cluster.start()
+        node = cluster.nodes[0]
+        for target, status, words in (("/raft/release?shard=1", 409, "shard 1 is not fenced on origin0"),
+                                      ("/ring/replace?label=nobody", 404, "no node of the ring is called nobody")):
+            answer = request("POST", node.host, 14002, target)
+            assert answer.status == status and answer.body.decode() == words + "\n", (target, answer, answer.body)
+        # As stock has it.
+        missing = node.get_tag("r/x:t")
+        assert missing.status == 404 and missing.body == b"", (missing, missing.body)
+
+
 def test_clusters_of_one_two_four_and_five_nodes_say_what_they_promise(kraken):
     for count, said in ((1, "not the loss of its disk"), (2, "no write availability if either is down"), (4, "any one node may be down"), (5, "any one node may be down")):
         with Cluster(kraken, nodes=count) as cluster:
