@@ -38,6 +38,7 @@ find_package(RocksDB REQUIRED)
 pkg_check_modules(murmurhash REQUIRED IMPORTED_TARGET libmurmurhash)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(re2 REQUIRED IMPORTED_TARGET re2)
+pkg_check_modules(jemalloc REQUIRED IMPORTED_TARGET jemalloc)
 find_package(Boost 1.81 REQUIRED)
 
 add_library(kraken_options INTERFACE)
