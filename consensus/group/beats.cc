@@ -37,6 +37,12 @@ std::uint64_t varint(Reader& in) {
 
 }  // namespace
 
+BeatCoder::Last& BeatCoder::last_of(bool response, std::uint32_t group) {
+  std::vector<Last>& known = last_[response ? 1 : 0];
+  if (group >= known.size()) known.resize(group + 1);
+  return known[group];
+}
+
 std::string BeatCoder::encode(const std::vector<raft::Message>& beats) {
   Writer out;
   std::uint32_t previous = 0;
@@ -47,8 +53,8 @@ std::string BeatCoder::encode(const std::vector<raft::Message>& beats) {
     const raft::Hdr& h = raft::header(message);
     const raft::Index index = request ? request->commit : response->match;
     const raft::Seq read_seq = request ? request->read_seq : response->read_seq;
-    const auto [slot, first] = last_.try_emplace({response != nullptr, raw(h.group)});
-    Last& last = slot->second;
+    Last& last = last_of(response != nullptr, raw(h.group));
+    const bool first = !last.known;
     std::uint8_t flags = response ? kIsResponse : 0;
     if (first) flags |= kReplicas | kTerm | kIndex | kReadSeq;
     if (last.from != h.from || last.to != h.to) flags |= kReplicas;
@@ -62,7 +68,7 @@ std::string BeatCoder::encode(const std::vector<raft::Message>& beats) {
     if (flags & kTerm) varint(out, raw(h.term));
     if (flags & kIndex) varint(out, raw(index));
     if (flags & kReadSeq) varint(out, read_seq);
-    last = {.from = h.from, .to = h.to, .term = h.term, .index = index, .read_seq = read_seq};
+    last = {.from = h.from, .to = h.to, .term = h.term, .index = index, .read_seq = read_seq, .known = true};
     previous = raw(h.group);
   }
   return std::move(out).take();
@@ -76,10 +82,10 @@ Result<std::vector<raft::Message>> BeatCoder::decode(std::string_view payload) {
     const std::uint8_t flags = in.u8();
     if (flags > kKnown) return fail(Code::kProtocol, "beat: unknown flags {}", flags);
     const std::uint64_t group = flags & kGroupFar ? varint(in) : std::uint64_t{previous} + 1;
-    // Groups are 16 bits wide, so that a peer cannot make the map grow without end.
+    // Groups are 16 bits wide, so that a peer cannot make what is remembered grow without end.
     if (group > 0xffff) return fail(Code::kProtocol, "beat: group {}", group);
     previous = static_cast<std::uint32_t>(group);
-    Last& last = last_[{(flags & kIsResponse) != 0, previous}];
+    Last& last = last_of((flags & kIsResponse) != 0, previous);
     if (flags & kReplicas) {
       last.from = raft::ReplicaId{in.u64()};
       last.to = raft::ReplicaId{in.u64()};

@@ -3,9 +3,9 @@
 // allocated. Grammar and example: docs/formats/node_frames.md.
 // A bad frame is an error of the connection, which is closed. Threads: plain values.
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -80,7 +80,7 @@ class BeatCoder {
   /// kProtocol as decode_messages.
   Result<std::vector<raft::Message>> decode(std::string_view payload);
   /// The encoder's: the next beats are whole. For when an encoded frame was dropped after all.
-  void forget() { last_.clear(); }
+  void forget() { last_ = {}; }
 
  private:
   struct Last {
@@ -88,8 +88,10 @@ class BeatCoder {
     raft::Term term{};
     raft::Index index{};  // commit or match
     raft::Seq read_seq = 0;
+    bool known = false;
   };
-  std::map<std::pair<bool, std::uint32_t>, Last> last_;  // (is a BeatResp, group); at most two per group
+  Last& last_of(bool response, std::uint32_t group);
+  std::array<std::vector<Last>, 2> last_;  // of requests and of responses, by group, which has 16 bits
 };
 
 }  // namespace kraken::group

@@ -95,7 +95,7 @@ Result<> Engine::receive(std::size_t peer, std::vector<raft::Message> messages) 
     // Nothing more fits on the disk: this replica falls behind, the others go on.
     if (const auto* append = std::get_if<raft::AppendReq>(&message); append != nullptr && disk_.critical && !append->entries.empty()) continue;
     step(*group, raft::in::Receive{std::move(message)});
-    if (leads && group->core.view().leader == h.from) group->heard = group->led = now_;
+    if (leads && group->core.leader() == h.from) group->heard = group->led = now_;
   }
   return {};
 }

@@ -43,6 +43,7 @@ void Core::step(Input&& input, Time now, Output& out) { impl_->step(std::move(in
 Time Core::deadline() const { return impl_->deadline(); }
 Core::View Core::view() const { return impl_->view(); }
 ReplicaId Core::self() const { return impl_->self_; }
+std::optional<ReplicaId> Core::leader() const { return impl_->leader_; }
 const ConfState& Core::conf() const { return impl_->conf(); }
 const ConfState& Core::conf_at(Index index) const {
   KR_RAFT_ASSERT(index >= impl_->log_.snap_index() && index <= impl_->commit_);

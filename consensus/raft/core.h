@@ -275,6 +275,8 @@ class Core {
   View view() const;
 
   ReplicaId self() const;
+  /// As view() has it.
+  std::optional<ReplicaId> leader() const;
   /// The configuration in force (latest in the log).
   const ConfState& conf() const;
   /// The configuration in force at `index`: what a snapshot or a compaction at that index records.
