@@ -48,7 +48,8 @@ void Core::Impl::reset_election_timer() {
     election_deadline_ = Time::max();
     return;
   }
-  const auto span = (opt_.election_max - opt_.election_min).count();
+  // Elections that came to nothing one after the other: disks or links are slower than the timeouts, and each new candidacy ends the one before.
+  const auto span = (opt_.election_max - opt_.election_min).count() << std::min(lost_elections_, 3u);
   const auto rank = std::min<int64_t>(opt_.election_rank_step.count() * opt_.election_rank, span / 2);
   election_deadline_ = now_ + opt_.election_min + Time{rank} + Time{static_cast<int64_t>(random(static_cast<uint64_t>(span - rank)))};
 }
@@ -78,7 +79,10 @@ void Core::Impl::become_follower(Term term, std::optional<ReplicaId> leader) {
     drop_proposals();
     fail_reads();
   }
-  if (leader) leader_seen_ = now_;
+  if (leader) {
+    leader_seen_ = now_;
+    lost_elections_ = 0;
+  }
   reset_election_timer();
 }
 
@@ -114,6 +118,7 @@ void Core::Impl::start_pre_vote() {
 void Core::Impl::campaign(bool transfer) {
   role_ = Role::kCandidate;
   transfer_campaign_ = transfer;
+  ++lost_elections_;
   hs_ = {hs_.term + 1, self_};
   writer_.hard_state_changed();
   verified_ = Index{};
@@ -138,6 +143,7 @@ void Core::Impl::count_votes() {
 void Core::Impl::become_leader() {
   KR_RAFT_ASSERT(role_ == Role::kCandidate);
   role_ = Role::kLeader;
+  lost_elections_ = 0;
   leading_since_ = now_;
   votes_.clear();
   peers_.clear();

@@ -142,6 +142,7 @@ struct Core::Impl {
 
   // Follower. verified_: up to where this term's leader proved our log equal to its own.
   Time leader_seen_{}, election_deadline_{};
+  unsigned lost_elections_ = 0;
   Index verified_{};
   std::optional<SnapMeta> installing_;
   ReplicaId install_from_{};
