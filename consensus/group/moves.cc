@@ -120,6 +120,9 @@ void Engine::say_satisfied(Group& group, const ShardView& view, const Placement&
   if (shard == 0 || system_->satisfied[shard - 1u] || target.epoch != system_->epoch || !view.serving || !at_target(view, target)) return;
   if (options_.records_follow && satisfied_[shard] != target.epoch) return;
   if (now_ < group.next_satisfied) return;
+  // Every node of the ring has a replica of the system group.
+  const Group* system = group_of(kSystemShard);
+  if (!system || !does_without_leavers(*system_, system->core.conf(), system->core.view().conf_index <= system->core.view().commit)) return;
   group.next_satisfied = now_ + std::chrono::seconds(5);
   propose_system(Satisfied{.epoch = target.epoch, .shard = group.shard}, {});
 }

@@ -212,6 +212,8 @@ bool at_target(const ShardView& view, const Placement& target) {
   if (conf.joint() || view.conf_index > view.commit || conf.voters.size() != target.voters.size()) return false;
   for (const std::uint32_t number : target.voters)
     if (!replica_on(conf.voters, number)) return false;
+  for (const std::uint32_t number : target.learners)
+    if (!replica_on(conf.learners, number)) return false;
   return std::ranges::all_of(conf.learners, [&](ReplicaId id) { return has(target.learners, raft::member_of(id)); });
 }
 

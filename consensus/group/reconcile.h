@@ -71,7 +71,7 @@ struct MoveAction {
 MoveAction reconcile(const ShardView& view, const Placement& target, const ReconcileLimits& limits,
                      const std::function<bool(std::uint32_t member)>& may_add, MoveMemory& memory, Duration now);
 
-/// The configuration is the target: the right voters, no joint phase, no replica too many, committed.
+/// The configuration is the target: the right voters, no joint phase, no replica too many, none missing, committed.
 bool at_target(const ShardView& view, const Placement& target);
 
 }  // namespace kraken::group

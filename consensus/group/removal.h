@@ -1,6 +1,9 @@
 #pragma once
 // What a replica knows of another one that is not in its configuration.
 
+#include <algorithm>
+
+#include "consensus/group/system_state.h"
 #include "consensus/raft/core.h"
 #include "consensus/raft/quorum.h"
 
@@ -12,6 +15,16 @@ inline bool is_removed(const raft::Core& core, raft::ReplicaId replica) {
   const auto view = core.view();
   const raft::ConfState& conf = core.conf();
   return view.conf_index <= view.commit && raft::sequence_of(replica) < conf.next_replica && !raft::contains(raft::members(conf), replica);
+}
+
+/// Of the system group, as a node knows it: whether it does without the votes of those that leave the ring. Before that no shard may be
+/// said to be satisfied: with the last one they count as dead, and are not listened to any more.
+inline bool does_without_leavers(const SystemState& state, const raft::ConfState& conf, bool committed) {
+  if (std::ranges::find(state.nodes, NodeState::kLeaving, &RingNode::state) == state.nodes.end()) return true;
+  return committed && !conf.joint() && std::ranges::all_of(conf.voters, [&](raft::ReplicaId id) {
+    const RingNode* row = state.member(raft::member_of(id));
+    return row != nullptr && row->state != NodeState::kLeaving;
+  });
 }
 
 }  // namespace kraken::group

@@ -2,8 +2,10 @@
 
 #include "consensus/group/reconcile.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "consensus/group/removal.h"
 #include "consensus/raft/quorum.h"
 #include "src/base/rng.h"
 
@@ -232,6 +234,41 @@ TEST(Reconcile, GroupZeroKeepsEverybodyElseAsLearner) {
   shard.target = {.epoch = 4, .voters = {1, 2, 3}, .learners = {4}};
   EXPECT_TRUE(shard.settle());
   EXPECT_EQ(members_of(shard.view.conf.learners), std::vector<std::uint32_t>{4});
+}
+
+// kraken_sim 1160: a node that was taken in while it did not answer stayed without the system group's log until the next leader.
+TEST(Reconcile, AWantedLearnerThatCouldNotBeAddedIsNotForgotten) {
+  Shard shard({1, 2, 3}, {1, 2, 3});
+  shard.target.learners = {4};
+  EXPECT_EQ(shard.turn([](std::uint32_t) { return false; }).phase, "a learner is missing");
+  EXPECT_FALSE(at_target(shard.view, shard.target));
+  EXPECT_EQ(shard.turn().phase, "adding");
+  EXPECT_TRUE(at_target(shard.view, shard.target));
+}
+
+// kraken_sim 1647: with the last data shard in place the node that left counted as dead, and was not listened to any more, while it was
+// still one of two voters of the system group that lived.
+TEST(Reconcile, NoShardIsSatisfiedBeforeTheSystemGroupDoesWithoutWhoLeaves) {
+  SystemState state;
+  for (std::uint32_t number = 1; number <= 4; ++number) {
+    RingNode& row = state.nodes.emplace_back();
+    row.label = fmt::format("n{}", number);
+    row.member = number;
+  }
+  Shard system({1, 2, 3}, {1, 2, 4});
+  const auto may = [&] { return does_without_leavers(state, system.view.conf, system.view.conf_index <= system.view.commit); };
+  EXPECT_TRUE(may()) << "nobody leaves";
+  state.nodes[2].state = NodeState::kLeaving;
+  EXPECT_FALSE(may());
+  EXPECT_EQ(system.turn().phase, "adding");
+  EXPECT_FALSE(may());
+  EXPECT_EQ(system.turn().phase, "joint");
+  EXPECT_TRUE(may()) << "it is still fed as a learner, and nobody needs its vote";
+  system.view.conf_index = system.view.commit + 1;
+  EXPECT_FALSE(may()) << "may still be taken back";
+  system.view.conf_index = system.view.commit;
+  system.view.conf.outgoing = {replica_id(3, 3)};
+  EXPECT_FALSE(may());
 }
 
 /// Two majorities, one of each configuration, always share a voter.
