@@ -4,6 +4,8 @@
 #include <map>
 #include <set>
 
+#include "consensus/group/mutants.h"
+
 namespace kraken::group {
 namespace {
 
@@ -48,7 +50,7 @@ std::string not_agreed(const AdoptionView& view, const Candidate& wish) {
   std::vector<std::string> others, unheard;
   for (const NodeReport& report : view.reports)
     if (wish.find(report.label) && std::ranges::find(wish.for_it, &report) == wish.for_it.end()) others.push_back(report.label);
-  if (!others.empty())
+  if (!others.empty() && !mutant(Mutant::kAdoptedByOne))
     return fmt::format("{} of {} nodes have the new hashstate; another one has {}", wish.for_it.size(), wish.nodes->size(), join(others));
   for (const WishNode& node : *wish.nodes)
     if (!view.state.active(node.label) && std::ranges::none_of(wish.for_it, [&](const auto* report) { return report->label == node.label; }))
@@ -64,6 +66,7 @@ std::string not_agreed(const AdoptionView& view, const Candidate& wish) {
 
 /// (ii)
 std::string no_majority(const AdoptionView& view, const Candidate& wish) {
+  if (mutant(Mutant::kAdoptedByOne)) return {};
   if (wish.for_it.size() * 2 <= wish.nodes->size())
     return fmt::format("{} of {} nodes have the new hashstate, a majority must", wish.for_it.size(), wish.nodes->size());
   std::size_t voters = 0, agreed = 0;
@@ -116,7 +119,7 @@ Adoption decide_adoption(const AdoptionView& view, const Order& order) {
 
   const auto leaving = std::ranges::count_if(view.state.nodes, [&](const RingNode& row) { return row.active() && !wish->find(row.label); });
   if (leaving > 1) return {.command = {}, .waits_for = fmt::format("{} nodes would leave at once; take them out one by one, or: kraken repair adopt --force", leaving)};
-  if (!view.state.settled()) {
+  if (!view.state.settled() && !mutant(Mutant::kAdoptedUnsettled)) {
     const auto open = std::ranges::count(view.state.satisfied, false);
     return {.command = {}, .waits_for = fmt::format("{} of {} shards, or their blobs, are still moving to the ring of epoch {}", open, view.state.shards, view.state.epoch)};
   }

@@ -131,29 +131,7 @@ kv::Batch Engine::first_rows(const SystemState& state) const {
   batch.put(kv::Family::kRaft, system_copy_key(), encode(state));
   if (recovery_seen_ > recovery_epoch_) batch.put(kv::Family::kRaft, recovery_key(), encode_recovery_epoch(recovery_seen_));
   if (state.epoch != 1) return batch;
-  const std::uint32_t own = state.member(options_.label, identity_.incarnation)->member;
-  for (std::uint16_t i = 0; i <= options_.shards; ++i) {
-    const ShardId shard{i};
-    const Placement placement = place(state, shard, options_.order);
-    raft::SnapMeta meta{.index = kGenesisIndex, .term = kGenesisTerm, .conf = {}, .snap_id = 0};
-    std::optional<raft::ReplicaId> self;
-    meta.conf.placement_epoch = 1;
-    meta.conf.next_replica = 1;
-    for (const auto* list : {&placement.voters, &placement.learners}) {
-      for (const std::uint32_t number : *list) {
-        const raft::ReplicaId id = raft::replica_id(number, meta.conf.next_replica++);
-        (list == &placement.voters ? meta.conf.voters : meta.conf.learners).push_back(id);
-        if (number == own) self = id;
-      }
-    }
-    if (!self) continue;
-    batch.put(kv::Family::kRaft, replica_key(shard), encode_replica(shard, *self));
-    batch.put(kv::Family::kRaft, snap_meta_key(shard), encode_snap_meta(shard, meta));
-    batch.put(kv::Family::kRaft, hard_state_key(shard), encode_hard_state(shard, {.term = kGenesisTerm, .vote = std::nullopt}));
-    batch.put(kv::Family::kSession, applied_key(shard),
-              encode_applied({.index = kGenesisIndex, .term = kGenesisTerm, .now = {}, .digest = StateDigest::first()}));
-    if (shard == kSystemShard) batch.put(kv::Family::kSession, system_state_key(), encode(state));
-  }
+  batch.append(first_replicas(state, state.member(options_.label, identity_.incarnation)->member, options_.order));
   return batch;
 }
 

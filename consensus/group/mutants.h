@@ -22,6 +22,11 @@ enum class Mutant : std::uint8_t {
   kVoteNotStored,           // the hard state on disk has the term and not the vote
   kForkAccepted,            // an old copy of a folder is believed once it has been started often enough
   kInstallKeepsLog,         // an installed snapshot leaves the old log in place
+  kTwoMovesAtOnce,          // the next step of a move does not wait for the one before it to be committed
+  kPromotedTooEarly,        // a learner that has not caught up becomes a voter
+  kReplicaIdReused,         // ids are counted from the replicas there are, not from those there ever were
+  kAdoptedByOne,            // a ring is adopted that one node wishes for, whatever the others say
+  kAdoptedUnsettled,        // a ring is adopted before every shard has satisfied the one before
   kCount,
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "consensus/group/mutants.h"
 #include "consensus/raft/quorum.h"
 
 namespace kraken::group {
@@ -29,9 +30,9 @@ class Turn {
     if (target_.epoch < conf.placement_epoch) return wait("waits for the ring of a later epoch");
     list_moves();
     // G1, S5: the core leaves a joint configuration by itself as soon as it is committed.
-    if (conf.joint()) return wait("joint", 85);
+    if (conf.joint() && !mutant(Mutant::kTwoMovesAtOnce)) return wait("joint", 85);
     // G0: one change at a time.
-    if (view_.conf_index > view_.commit) return wait("a change of replicas is not committed yet", 85);
+    if (view_.conf_index > view_.commit && !mutant(Mutant::kTwoMovesAtOnce)) return wait("a change of replicas is not committed yet", 85);
     learn();
     if (auto action = drop_unwanted()) return *action;
     if (auto action = add_missing(may_add)) return *action;
@@ -115,6 +116,7 @@ class Turn {
         if (memory_.suspects.contains(number)) continue;
         if (may_add && !may_add(number)) continue;
         raft::ConfState to = view_.conf;
+        if (mutant(Mutant::kReplicaIdReused)) to.next_replica = highest_sequence() + 1;
         to.learners.push_back(raft::replica_id(number, to.next_replica));
         ++to.next_replica;
         return change(std::move(to), "adding", 5);
@@ -146,7 +148,8 @@ class Turn {
       auto id = replica_on(conf.voters, number);
       if (!id) id = replica_on(conf.learners, number);
       if (!id) return wait(memory_.suspects.contains(number) ? "waits before it tries a node again" : "waits for room on a node", 0);
-      if (raft::contains(conf.learners, *id) && !(memory_.learners[*id].caught_up && answers(*id))) {
+      const bool learns = raft::contains(conf.learners, *id) && !mutant(Mutant::kPromotedTooEarly);
+      if (learns && !(memory_.learners[*id].caught_up && answers(*id))) {
         const ShardView::Peer* seen = peer(*id);
         const raft::Index match = seen ? seen->match : raft::Index{};
         behind_ = std::max(behind_, match < view_.commit ? raft::distance(match, view_.commit) : 0);
@@ -172,6 +175,13 @@ class Turn {
     for (const ReplicaId id : conf.voters)
       if (!raft::contains(incoming, id)) to.learners.push_back(id);
     return change(std::move(to), "joint", 85);
+  }
+
+  /// What kReplicaIdReused takes for the sequence that was given last.
+  std::uint64_t highest_sequence() const {
+    std::uint64_t highest = 0;
+    for (const ReplicaId id : raft::members(view_.conf)) highest = std::max(highest, raft::sequence_of(id));
+    return highest;
   }
 
   bool missing_learner() const {

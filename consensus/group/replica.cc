@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include "consensus/group/log_store.h"
 #include "src/base/codec.h"
 #include "storage/kv/keys.h"
 
@@ -60,6 +61,33 @@ std::string encode_tombstone(ShardId shard, std::uint64_t min_sequence) { return
 Result<std::uint64_t> load_tombstone(const kv::View& view, ShardId shard) {
   KR_TRY(const auto value, load(view, 't', shard));
   return value.value_or(1);
+}
+
+kv::Batch first_replicas(const SystemState& state, std::uint32_t own, const Order& order) {
+  kv::Batch batch;
+  for (std::uint16_t i = 0; i <= state.shards; ++i) {
+    const ShardId shard{i};
+    const Placement placement = place(state, shard, order);
+    raft::SnapMeta meta{.index = kGenesisIndex, .term = kGenesisTerm, .conf = {}, .snap_id = 0};
+    std::optional<raft::ReplicaId> self;
+    meta.conf.placement_epoch = 1;
+    meta.conf.next_replica = 1;
+    for (const auto* list : {&placement.voters, &placement.learners}) {
+      for (const std::uint32_t number : *list) {
+        const raft::ReplicaId id = raft::replica_id(number, meta.conf.next_replica++);
+        (list == &placement.voters ? meta.conf.voters : meta.conf.learners).push_back(id);
+        if (number == own) self = id;
+      }
+    }
+    if (!self) continue;
+    batch.put(kv::Family::kRaft, replica_key(shard), encode_replica(shard, *self));
+    batch.put(kv::Family::kRaft, snap_meta_key(shard), encode_snap_meta(shard, meta));
+    batch.put(kv::Family::kRaft, hard_state_key(shard), encode_hard_state(shard, {.term = kGenesisTerm, .vote = std::nullopt}));
+    batch.put(kv::Family::kSession, applied_key(shard),
+              encode_applied({.index = kGenesisIndex, .term = kGenesisTerm, .now = {}, .digest = StateDigest::first()}));
+    if (shard == kSystemShard) batch.put(kv::Family::kSession, system_state_key(), encode(state));
+  }
+  return batch;
 }
 
 kv::Batch destroy_rows(ShardId shard, std::uint64_t min_sequence) {

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "consensus/group/state_machine.h"
+#include "consensus/group/system_state.h"
 #include "consensus/raft/types.h"
 #include "src/base/error.h"
 #include "storage/kv/batch.h"
@@ -31,6 +32,10 @@ std::string tombstone_key(ShardId shard);
 std::string encode_tombstone(ShardId shard, std::uint64_t min_sequence);
 /// The least sequence that a replica of the shard may have here: 1 if none was destroyed.
 Result<std::uint64_t> load_tombstone(const kv::View& view, ShardId shard);
+
+/// What member `own` of a cluster that has just formed begins with: of each shard that it is a voter or learner of, where the log
+/// begins, under the first configuration, which every member derives alike. REQUIRES: state.epoch == 1.
+kv::Batch first_replicas(const SystemState& state, std::uint32_t own, const Order& order);
 
 /// One batch, so that there is never a replica without its past or a past without its tombstone: everything of the shard goes.
 kv::Batch destroy_rows(ShardId shard, std::uint64_t min_sequence);

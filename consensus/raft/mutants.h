@@ -26,6 +26,10 @@ enum class Mutant : uint8_t {
   kConfAtApply,          // a configuration is in force from its commit, not from its append
   kMajorityOfNewOnly,    // in a joint configuration only the incoming voters are asked
   kCount,
+  // Of membership: nothing to be seen without a driver that moves replicas, so tests/sim/whole alone looks for them.
+  kJointLeftEarly,       // a joint configuration is left before it is committed
+  kChangesOverlap,       // a change is taken while one is under way (with group::Mutant::kTwoMovesAtOnce)
+  kIdsUnchecked,         // a change may name any id (with group::Mutant::kReplicaIdReused)
 };
 
 #ifdef KR_RAFT_MUTANTS

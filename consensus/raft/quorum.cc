@@ -38,7 +38,7 @@ bool well_formed(const ConfState& conf) {
 }
 
 bool allocates_fresh_ids(const ConfState& current, const ConfState& target) {
-  if (current.next_replica == 0) return true;
+  if (current.next_replica == 0 || mutant(Mutant::kIdsUnchecked)) return true;
   if (target.next_replica < current.next_replica || target.next_replica > kSequenceMax) return false;
   const auto old = members(current);
   std::vector<uint64_t> fresh;

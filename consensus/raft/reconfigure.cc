@@ -21,7 +21,7 @@ void Core::Impl::change_conf(in::ChangeConf& in) {
   if (transferee_) return fail(in.ticket, Reject::kTransferring);
   if (in.target.joint() || !in.target.learners_next.empty() || !well_formed(in.target)) return fail(in.ticket, Reject::kInvalid);
   if (!own_term_committed()) return fail(in.ticket, Reject::kNoTermCommit);
-  if (conf().joint() || log_.conf().index > commit_) return fail(in.ticket, Reject::kConfInFlight);
+  if ((conf().joint() || log_.conf().index > commit_) && !mutant(Mutant::kChangesOverlap)) return fail(in.ticket, Reject::kConfInFlight);
   if (in.target.placement_epoch < conf().placement_epoch) return fail(in.ticket, Reject::kStaleEpoch);
   if (!allocates_fresh_ids(conf(), in.target)) return fail(in.ticket, Reject::kInvalid);
   const Index index = append_own(Kind::kConfig, encode_conf(enter(conf(), in.target)));
@@ -32,7 +32,7 @@ void Core::Impl::change_conf(in::ChangeConf& in) {
 // Called by a leader when commits moved, once it has committed in its own term.
 void Core::Impl::after_conf_commit() {
   check_conf_ = false;
-  if (log_.conf().index > commit_) return;
+  if (log_.conf().index > commit_ && !(mutant(Mutant::kJointLeftEarly) && conf().joint())) return;
   if (conf().joint()) {
     append_own(Kind::kConfig, encode_conf(leave(conf())));
     return;

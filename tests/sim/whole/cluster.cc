@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "consensus/group/replica.h"
 #include "consensus/raft/quorum.h"
 #include "tests/sim/whole/mutants.h"
 
@@ -24,9 +25,9 @@ std::string words(const Options& o) {
   for (size_t f = 0; f < o.weight.size(); f++)
     if (o.weight[f] != 0) faults += fmt::format(" {}:{}", kFaultNames[f], o.weight[f]);
   return fmt::format(
-      "nodes {} data shards {} membership {} {} delay_max {} us loss {} repeat {} corrupt {} slow {} sync_max {} us apply_max {} us compact every {} keep {} "
+      "nodes {} of {} data shards {} membership {} {} delay_max {} us loss {} repeat {} corrupt {} slow {} sync_max {} us apply_max {} us compact every {} keep {} "
       "append {} B inflight {} tail {} B inbox {} clients {} patience {} ms faults every {} ms:{}",
-      o.nodes, o.shards, o.membership, o.link.connections ? "connections" : "datagrams", o.link.delay_max.count() / 1000, o.link.loss, o.link.repeat, o.link.corrupt,
+      o.founders, o.nodes, o.shards, o.membership, o.link.connections ? "connections" : "datagrams", o.link.delay_max.count() / 1000, o.link.loss, o.link.repeat, o.link.corrupt,
       o.link.slow, o.sync_max.count() / 1000, o.apply_max.count() / 1000, o.compact_every, o.compact_keep, o.raft.max_append_bytes, o.raft.max_inflight_msgs,
       o.raft.max_tail_bytes, o.inbox_max, o.clients, o.client_patience.count() / 1'000'000, o.fault_gap.count() / 1'000'000, faults);
 }
@@ -34,7 +35,8 @@ std::string words(const Options& o) {
 }  // namespace
 
 Cluster::Cluster(uint64_t seed, const Reduction& reduction, bool verbose)
-    : loop_(make_virtual_loop()), world_(options_of(seed, reduction), seed ^ 0xabcdef), handlers_(world_, loop_), reduction_(reduction), lost_(world_.options.nodes),
+    : loop_(make_virtual_loop()), world_(options_of(seed, reduction), seed ^ 0xabcdef), handlers_(world_, loop_),
+      operator_(world_, [this](size_t node, Time max) { restart(node, max); }, [this] { return nothing_lost(); }), reduction_(reduction), lost_(world_.options.nodes),
       images_(world_.options.nodes), favourite_(world_.options.clients) {
   world_.verbose = verbose;
   if (verbose) fmt::print("{}\n", words(world_.options));
@@ -47,31 +49,8 @@ Cluster::Cluster(uint64_t seed, const Reduction& reduction, bool verbose)
   world_.links = std::make_unique<Links>(world_.events, world_.net_random, world_.options.nodes, deliver, broken);
   world_.links->quality = world_.options.link;
   world_.history = std::make_unique<History>(world_.events, world_.groups());
-  world_.oracle = std::make_unique<Oracle>(world_.options.nodes, world_.shards, world_.directory, *world_.history);
-  form();
-}
-
-/// As formation does: voters of each shard are known from the start, best first, and spread.
-void Cluster::form() {
-  const size_t n = world_.options.nodes;
-  std::vector<Incarnation> incarnations;
-  for (size_t i = 0; i < n; i++) {
-    world_.nodes.push_back(std::make_unique<Node>(world_, i));
-    incarnations.push_back(world_.new_incarnation());
-  }
-  std::vector<std::vector<std::pair<ShardId, ReplicaId>>> born(n);
-  for (size_t g = 0; g < world_.groups(); g++) {
-    const ShardId shard{static_cast<uint16_t>(g)};
-    const size_t voters = g == 0 ? n : std::min<size_t>(n, world_.options.membership || n == 4 ? 3 : n);
-    for (size_t k = 0; k < voters; k++) {
-      const size_t node = (g + k) % n;
-      world_.target[g].push_back(node);
-      const ReplicaId id = world_.directory.add(shard, node, incarnations[node]);
-      world_.first_conf[g].voters.push_back(id);
-      born[node].emplace_back(shard, id);
-    }
-  }
-  for (size_t i = 0; i < n; i++) world_.nodes[i]->format(incarnations[i], born[i]);
+  world_.oracle = std::make_unique<Oracle>(world_.options.nodes, world_.shards, world_.directory, world_.membership, *world_.history);
+  operator_.form();
 }
 
 RunResult Cluster::run() {
@@ -95,6 +74,8 @@ RunResult Cluster::run() {
   r.searched = world_.history->searched();
   r.compared = world_.oracle->compared();
   r.altered = world_.corrupt_rejected;
+  r.rings = world_.membership.rings();
+  r.configurations = world_.membership.changes();
   r.ended = world_.events.now();
   return r;
 }
@@ -222,7 +203,10 @@ void Cluster::inject(Fault f) {
       break;
     }
     case Fault::kMembership:
-      move_shards();
+      operator_.change();
+      break;
+    case Fault::kHold:
+      hold_back();
       break;
     case Fault::kCount:
       break;
@@ -299,6 +283,14 @@ void Cluster::crashed(size_t node) {
   restart_later(node, ms(r.chance(0.5) ? 200 : 2'000));
 }
 
+/// As an operator does who has changed the configuration.
+void Cluster::restart(size_t node, Time max) {
+  Node& n = *world_.nodes[node];
+  if (!n.up()) return;
+  n.crash();
+  restart_later(node, max);
+}
+
 void Cluster::restart_later(size_t node, Time max) {
   world_.events.after(world_.delay(max), [this, node] {
     Node& n = *world_.nodes[node];
@@ -316,6 +308,9 @@ void Cluster::restart_later(size_t node, Time max) {
 bool Cluster::expendable(size_t node) {
   for (const bool lost : lost_)
     if (lost) return false;
+  // A ring of two needs both.
+  for (const auto& n : world_.nodes)
+    if (world_.options.membership && world_.membership.in_ring(n->number()) && n->configured().size() < 3) return false;
   for (size_t g = 0; g < world_.groups(); g++) {
     const ShardId shard{static_cast<uint16_t>(g)};
     const Node* l = leader(shard);
@@ -324,20 +319,32 @@ bool Cluster::expendable(size_t node) {
     const auto v = core.view();
     if (!v.serving || core.conf().joint() || !(core.conf_at(v.commit) == core.conf())) return false;
     bool votes = false;
-    for (const ReplicaId id : core.conf().voters) {
+    for (const ReplicaId id : members(core.conf())) {
       const Directory::Replica* replica = world_.directory.find(shard, id);
-      if (replica->gone) return false;
-      votes = votes || replica->node == node;
+      if (replica == nullptr || replica->gone) return false;
+      votes = votes || (replica->node == node && is_voter(core.conf(), id));
     }
     if (votes && core.conf().voters.size() < 3) return false;
     // Nor may the voters that are on their way be too few without it.
-    const auto& target = world_.target[g];
-    if (target.size() < 3 && std::find(target.begin(), target.end(), node) != target.end()) return false;
+    const Placement target = world_.membership.target(shard);
+    const bool wanted = std::ranges::any_of(target.voters, [&](uint32_t member) { return world_.membership.state().member(member)->label == label_of(node); });
+    if (wanted && target.voters.size() < 3) return false;
     // Another node might still lead, or be about to, under a configuration of its own.
     for (const auto& other : world_.nodes) {
       const Core* theirs = other->core(shard);
       if (theirs != nullptr && theirs->view().is_leader && other.get() != l) return false;
     }
+  }
+  return true;
+}
+
+/// No disk is gone that a shard still counts.
+bool Cluster::nothing_lost() {
+  if (std::ranges::find(lost_, true) != lost_.end()) return false;
+  for (size_t g = 0; g < world_.groups(); g++) {
+    const ShardId shard{static_cast<uint16_t>(g)};
+    for (const ReplicaId id : members(world_.membership.conf(shard)))
+      if (world_.directory.find(shard, id)->gone) return false;
   }
   return true;
 }
@@ -353,21 +360,21 @@ void Cluster::lose(size_t node) {
 void Cluster::wipe(size_t node) {
   Node& n = *world_.nodes[node];
   if (n.up()) n.crash();
+  const Incarnation old = n.incarnation();
+  world_.oracle->disk_changed(node);
   if (mutant(DriverMutant::kWipedKeepsId)) {
-    std::vector<std::pair<ShardId, ReplicaId>> replicas;
+    kv::Batch rows;
+    rows.put(kv::Family::kRaft, group::system_copy_key(), group::encode(world_.membership.state()));
     for (size_t g = 0; g < world_.groups(); g++) {
       const ShardId shard{static_cast<uint16_t>(g)};
-      for (const auto& [id, replica] : world_.directory.of(shard))
-        if (replica.node == node && !replica.gone) replicas.emplace_back(shard, id);
+      for (const ReplicaId id : members(world_.membership.conf(shard)))
+        if (world_.directory.find(shard, id)->incarnation == old) rows.put(kv::Family::kRaft, group::replica_key(shard), group::encode_replica(shard, id));
     }
-    world_.oracle->disk_changed(node);
-    n.format(group::Identity(n.identity()), replicas);
+    n.format(group::Identity(n.identity()), std::move(rows));
   } else {
-    for (size_t g = 0; g < world_.groups(); g++)
-      for (auto& [id, replica] : world_.directory.of(ShardId{static_cast<uint16_t>(g)}))
-        if (replica.node == node) replica.gone = true;
-    world_.oracle->disk_changed(node);
+    world_.directory.lost(old);
     n.format(world_.new_incarnation(), {});
+    n.take_place();
   }
   images_[node].reset();
   lost_[node] = false;
@@ -423,20 +430,6 @@ void Cluster::restore_old(size_t node) {
   world_.events.after(ms(1'500), [this, node] { wipe(node); });
 }
 
-void Cluster::move_shards() {
-  Random& r = world_.fault_random;
-  const size_t n = world_.nodes.size();
-  for (size_t g = 0; g < world_.groups(); g++) {
-    if (!r.chance(0.6)) continue;
-    std::vector<size_t> order;
-    for (size_t i = 0; i < n; i++) order.push_back(i);
-    for (size_t i = n - 1; i > 0; i--) std::swap(order[i], order[r.below(i + 1)]);
-    order.resize(r.chance(0.8) ? std::min<size_t>(3, n) : r.between(1, n));
-    const bool counts_on_lost = order.size() < 3 && std::any_of(order.begin(), order.end(), [this](size_t node) { return lost_[node]; });
-    if (!counts_on_lost) world_.target[g] = order;
-  }
-}
-
 // ---- the calm ----
 
 void Cluster::calm() {
@@ -451,18 +444,10 @@ void Cluster::calm() {
   world_.options.inbox_max = 4'000;
   Random& r = world_.fault_random;
   const size_t candidate = r.below(world_.nodes.size());
-  if (world_.nodes.size() >= 3 && r.chance(0.3) && expendable(candidate)) {
-    // Targets without it, so that its shards can be moved away.
-    bool possible = true;
-    for (auto& target : world_.target) {
-      std::erase(target, candidate);
-      possible = possible && !target.empty();
-    }
-    if (!possible)
-      for (auto& target : world_.target) target.push_back(candidate);
-    else
-      dead_ = candidate;
-  }
+  // The ring is to be without it, so that its shards are moved away.
+  const bool spare = !world_.membership.in_ring(candidate) || world_.membership.state().ring().size() >= 3;
+  if (world_.nodes.size() >= 3 && r.chance(0.3) && spare && expendable(candidate)) dead_ = candidate;
+  operator_.calm(dead_);
   if (world_.verbose) fmt::print("{:>9} us calm{}\n", world_.events.now().count() / 1000, dead_ ? fmt::format(", node {} stays dead", *dead_) : "");
   for (size_t i = 0; i < world_.nodes.size(); i++) {
     Node& n = *world_.nodes[i];
@@ -489,8 +474,8 @@ void Cluster::print_replicas() {
     std::string given;
     for (const auto& [id, r] : world_.directory.of(shard)) given += fmt::format(" {}@{}{}", raw(id), r.node, r.gone ? "(gone)" : "");
     std::string target;
-    for (const size_t n : world_.target[g]) target += fmt::format(" {}", n);
-    fmt::print("shard {} target{} replicas{}\n", g, target, given);
+    for (const uint32_t member : world_.membership.target(shard).voters) target += fmt::format(" {}", member);
+    fmt::print("shard {} target members{} replicas{}\n", g, target, given);
     for (const auto& n : world_.nodes) {
       const Core* core = n->core(shard);
       if (core == nullptr) continue;
@@ -510,29 +495,40 @@ std::string Cluster::what_is_missing() {
       if (n->up() && !n->idle()) text += fmt::format("; node {}:{}", n->number(), n->describe_clients());
     return text;
   }
-  for (size_t g = 0; g < world_.groups(); g++) {
-    const ShardId shard{static_cast<uint16_t>(g)};
-    Node* l = leader(shard);
-    if (l == nullptr || !l->core(shard)->view().serving) return fmt::format("shard {} has no leader that serves", g);
-    const Core& core = *l->core(shard);
-    if (core.conf().joint()) return fmt::format("shard {} is in a joint configuration", g);
-    std::vector<size_t> have, want = world_.target[g];
-    for (const ReplicaId id : core.conf().voters) have.push_back(world_.directory.find(shard, id)->node);
-    std::sort(have.begin(), have.end());
+  for (size_t g = 0; g < world_.groups(); g++)
+    if (std::string missing = what_shard_lacks(ShardId{static_cast<uint16_t>(g)}); !missing.empty()) return fmt::format("shard {} {}", g, missing);
+  return operator_.missing();
+}
+
+std::string Cluster::what_shard_lacks(ShardId shard) {
+  Node* l = leader(shard);
+  if (l == nullptr || !l->core(shard)->view().serving) return "has no leader that serves";
+  const Core& core = *l->core(shard);
+  const ConfState& conf = core.conf();
+  if (conf.joint()) return "is in a joint configuration";
+  const auto equal = [](const std::vector<ReplicaId>& have, std::vector<uint32_t> want) {
+    std::vector<uint32_t> numbers;
+    for (const ReplicaId id : have) numbers.push_back(member_of(id));
+    std::sort(numbers.begin(), numbers.end());
     std::sort(want.begin(), want.end());
-    if (have != want || !core.conf().learners.empty()) {
-      return fmt::format("shard {} has {} voters and {} learners and is not where it should be", g, have.size(), core.conf().learners.size());
-    }
-    const auto v = core.view();
-    for (const auto& n : world_.nodes) {
-      const Core* theirs = n->core(shard);
-      if (theirs == nullptr) continue;
-      if (!contains(core.conf().voters, theirs->self())) return fmt::format("node {} has a replica of shard {} that is in no configuration", n->number(), g);
-      if (theirs->view().commit != v.commit || n->applied(shard) != v.commit)
-        return fmt::format("node {} has applied {} of {} in shard {}", n->number(), raw(n->applied(shard)), raw(v.commit), g);
-    }
-    for (const size_t node : want)
-      if (world_.nodes[node]->core(shard) == nullptr) return fmt::format("node {} has no replica of shard {}", node, g);
+    return numbers == want;
+  };
+  const Placement target = world_.membership.target(shard);
+  if (!equal(conf.voters, target.voters) || !equal(conf.learners, target.learners))
+    return fmt::format("has {} voters and {} learners and is not where the ring says", conf.voters.size(), conf.learners.size());
+  const auto v = core.view();
+  const auto all = members(conf);
+  for (const ReplicaId id : all) {
+    const Directory::Replica* replica = world_.directory.find(shard, id);
+    const Core* theirs = replica == nullptr ? nullptr : world_.nodes[replica->node]->core(shard);
+    if (theirs == nullptr || theirs->self() != id) return fmt::format("has no replica {}", raw(id));
+    if (theirs->view().commit != v.commit || world_.nodes[replica->node]->applied(shard) != v.commit)
+      return fmt::format("is applied to {} of {} by node {}", raw(world_.nodes[replica->node]->applied(shard)), raw(v.commit), replica->node);
+  }
+  // Who has left the ring may be stopped, whatever it still has.
+  for (const auto& n : world_.nodes) {
+    const Core* theirs = n->core(shard);
+    if (theirs != nullptr && world_.membership.in_ring(n->number()) && !contains(all, theirs->self())) return fmt::format("has a replica at node {} that is in no configuration", n->number());
   }
   return {};
 }
@@ -541,6 +537,7 @@ void Cluster::must_converge() {
   const Time until = world_.events.now() + world_.options.calm_for;
   std::string missing = "?";
   while (!missing.empty()) {
+    operator_.steer();
     events_ += world_.events.run_until(world_.events.now() + ms(200));
     missing = what_is_missing();
     if (missing.empty() || world_.events.now() < until) continue;
@@ -550,7 +547,7 @@ void Cluster::must_converge() {
   // It works: a write and a read of each node, one after the other (with tiny limits two at once are too many); an asker without a
   // replica may take the time to find out that it asks a dead node.
   for (size_t i = 0; i < world_.nodes.size(); i++) {
-    if (dead_ == i) continue;
+    if (dead_ == i || !world_.membership.in_ring(i)) continue;
     for (const auto what : {Handlers::What::kPutTag, Handlers::What::kGetTag}) {
       std::optional<bool> answered;
       handlers_.start({.what = what, .client = 99, .node = i, .repository = fmt::format("r{}", i % world_.options.repositories), .tag = "t0", .number = 1, .patience = ms(3'000)},

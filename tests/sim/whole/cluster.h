@@ -9,11 +9,13 @@
 
 #include "tests/sim/whole/handlers.h"
 #include "tests/sim/whole/node.h"
+#include "tests/sim/whole/operator.h"
 
 namespace kraken::sim::whole {
 
 struct RunResult {
   uint64_t trace = 0;
+  uint64_t rings = 0, configurations = 0;
   uint64_t steps = 0, events = 0, elections = 0, commits = 0, writes = 0, reads = 0, snapshots = 0, faults = 0, unknown = 0, searched = 0, compared = 0, altered = 0;
   Time ended{};
 };
@@ -28,22 +30,24 @@ class Cluster {
   const Options& options() const { return world_.options; }
 
  private:
-  void form();
   void client(size_t which);
   void fault();
   void inject(Fault f);
   void partition();
   void crash_some();
+  void hold_back();
   void crashed(size_t node);
+  void restart(size_t node, Time max);
   void restart_later(size_t node, Time max);
   bool expendable(size_t node);
+  bool nothing_lost();
   void lose(size_t node);
   void wipe(size_t node);
   void rot(size_t node);
   void restore_old(size_t node);
-  void move_shards();
   void calm();
   std::string what_is_missing();
+  std::string what_shard_lacks(ShardId shard);
   void print_replicas();
   void must_converge();
   Node* leader(ShardId shard);
@@ -53,6 +57,7 @@ class Cluster {
   std::shared_ptr<VirtualLoop> loop_;  // outlives what waits on it
   World world_;
   Handlers handlers_;
+  Operator operator_;
   Reduction reduction_;
   std::vector<bool> lost_;                // disk damaged, old or gone: not to be counted on until it is replaced
   std::optional<size_t> dead_;            // for good, in the calm

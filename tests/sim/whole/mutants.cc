@@ -14,17 +14,19 @@ const std::vector<NamedMutant>& all_mutants() {
                                    "commit_old_term", "read_before_noop", "read_without_quorum", "read_seq_reuse", "clear_vote", "vote_twice",
                                    "vote_ignores_log", "pre_vote_ignores_log", "truncate_always", "keep_after_conflict", "conf_at_apply",
                                    "majority_of_new_only"});
+    list.push_back({"raft", "joint_left_early", static_cast<uint8_t>(raft::Mutant::kJointLeftEarly)});
     const auto group = add("group", {"session_executes_twice", "session_unknown_executes", "session_older_boot", "session_forgets_low",
                                      "session_not_stored", "applied_not_in_batch", "time_not_stored", "entry_unbound", "entry_unchecked",
-                                     "frame_unchecked", "truncate_one", "vote_not_stored", "fork_accepted", "install_keeps_log"});
+                                     "frame_unchecked", "truncate_one", "vote_not_stored", "fork_accepted", "install_keeps_log", "two_moves_at_once",
+                                     "promoted_too_early", "replica_id_reused", "adopted_by_one", "adopted_unsettled"});
     const auto state = add("state", {"cas_ignores_revision", "cas_ignores_absence", "refused_writes", "delete_keeps_tag", "claim_ignores_claim",
                                      "task_ignores_revision", "metainfo_overwritten", "not_deterministic"});
     const auto driver = add("driver", {"snapshot_misses_family", "snapshot_uncommitted_conf", "install_in_two_steps", "compact_above_applied",
-                                       "stale_boot_accepted", "wiped_keeps_id", "tombstone_ignored", "replica_id_reused", "read_before_applied",
+                                       "stale_boot_accepted", "wiped_keeps_id", "tombstone_ignored", "destroyed_uncommitted", "read_before_applied",
                                        "gated_early", "persisted_early", "sync_error_ignored", "retry_new_stamp", "hard_state_apart",
-                                       "read_at_follower"});
-    static_assert(static_cast<int>(raft::Mutant::kCount) == 18 && static_cast<int>(group::Mutant::kCount) == 15 &&
-                  static_cast<int>(metadata::state::Mutant::kCount) == 9 && static_cast<int>(DriverMutant::kCount) == 16);
+                                       "read_at_follower", "gone_uncommitted", "satisfied_early"});
+    static_assert(static_cast<int>(raft::Mutant::kCount) == 18 && static_cast<int>(group::Mutant::kCount) == 20 &&
+                  static_cast<int>(metadata::state::Mutant::kCount) == 9 && static_cast<int>(DriverMutant::kCount) == 18);
     static_cast<void>(raft + group + state + driver);
     return list;
   }();
@@ -39,6 +41,9 @@ void activate(const NamedMutant* m) {
   if (m == nullptr) return;
   if (m->layer == "raft") raft::active_mutant = static_cast<raft::Mutant>(m->number);
   if (m->layer == "group") group::active_mutant = static_cast<group::Mutant>(m->number);
+  // Bugs that the core would stop by itself, so that it must have one, too.
+  if (group::active_mutant == group::Mutant::kTwoMovesAtOnce) raft::active_mutant = raft::Mutant::kChangesOverlap;
+  if (group::active_mutant == group::Mutant::kReplicaIdReused) raft::active_mutant = raft::Mutant::kIdsUnchecked;
   if (m->layer == "state") metadata::state::active_mutant = static_cast<metadata::state::Mutant>(m->number);
   if (m->layer == "driver") active_driver_mutant = static_cast<DriverMutant>(m->number);
 }

@@ -23,7 +23,7 @@ enum class DriverMutant : uint8_t {
   kStaleBootAccepted,      // a node with an older copy of its disk is let in
   kWipedKeepsId,           // an empty disk goes on under the old replica id
   kTombstoneIgnored,       // a destroyed replica is made again by a late message
-  kReplicaIdReused,        // a replica that comes back has its old id
+  kDestroyedUncommitted,   // a replica is told to go by a configuration that is not committed
   kReadBeforeApplied,      // a read does not wait for the index it was given
   kGatedEarly,             // what must wait for the disk leaves at once
   kPersistedEarly,         // the core hears that a write is durable before it is
@@ -31,6 +31,8 @@ enum class DriverMutant : uint8_t {
   kRetryNewStamp,          // a retry carries a new stamp
   kHardStateApart,         // hard state and entries are two batches
   kReadAtFollower,         // a follower answers a linearizable read from what it has
+  kGoneUncommitted,        // a replica that asks is told that it is gone by a configuration that is not committed
+  kSatisfiedEarly,         // a shard is said to be where the ring wants it while it is on the way
   kCount,
 };
 inline DriverMutant active_driver_mutant = DriverMutant::kNone;

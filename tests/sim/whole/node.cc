@@ -4,7 +4,8 @@
 
 #include <fmt/format.h>
 
-#include "src/base/codec.h"
+#include "consensus/group/removal.h"
+#include "consensus/group/replica.h"
 #include "storage/kv/keys.h"
 #include "tests/sim/whole/history.h"
 #include "tests/sim/whole/mutants.h"
@@ -14,34 +15,9 @@ namespace kraken::sim::whole {
 using namespace raft;
 using raft::raw;
 
-namespace {
-
-// The simulator's own rows under 0xffff: which replica of a shard lives here, and which ids may never live here again.
-std::string node_key(char what, ShardId shard) {
-  Writer out;
-  out.u16(kv::kNodeShard.value()).u8(static_cast<uint8_t>(what)).u16(shard.value());
-  return std::move(out).take();
-}
-constexpr char kReplica = 'R', kTombstone = 'T';
-
-std::string number_row(uint64_t n) {
-  Writer out;
-  out.u64(n);
-  return std::move(out).take();
-}
-
-uint64_t read_number(const kv::View& view, const std::string& key) {
-  const auto bytes = view.get(kv::Family::kRaft, key);
-  return bytes && *bytes ? Reader(**bytes).u64() : 0;
-}
-
-std::string label_of(size_t node) { return fmt::format("node{}", node); }
-
-}  // namespace
-
 World::World(const Options& o, uint64_t seed)
     : options(o), random(seed), net_random(seed ^ 0x11), fault_random(seed ^ 0x22), work_random(seed ^ 0x33),
-      shards(*metadata::Shards::make(static_cast<uint32_t>(o.shards))), directory(o.shards + 1), first_conf(o.shards + 1), target(o.shards + 1) {}
+      shards(*metadata::Shards::make(static_cast<uint32_t>(o.shards))), directory(o.shards + 1), membership(events, directory, o.shards + 1) {}
 World::~World() = default;
 
 Incarnation World::new_incarnation() {
@@ -63,19 +39,15 @@ Time Node::to_virtual(Time local_time) const {
 
 // ---- disks and processes ----
 
-void Node::format(const Incarnation& incarnation, const std::vector<std::pair<ShardId, ReplicaId>>& replicas) {
-  format(group::Identity{.label = label_of(number_), .shards = static_cast<uint16_t>(world_.options.shards), .incarnation = incarnation}, replicas);
+void Node::format(const Incarnation& incarnation, kv::Batch rows) {
+  format(group::Identity{.label = label_of(number_), .shards = static_cast<uint16_t>(world_.options.shards), .incarnation = incarnation}, std::move(rows));
 }
 
-void Node::format(const group::Identity& identity, const std::vector<std::pair<ShardId, ReplicaId>>& replicas) {
+void Node::format(const group::Identity& identity, kv::Batch rows) {
   store_ = std::make_unique<Store>();
-  kv::Batch batch;
-  batch.put(kv::Family::kRaft, group::identity_key(), group::encode(identity));
-  for (const auto& [shard, id] : replicas) {
-    batch.put(kv::Family::kRaft, node_key(kReplica, shard), number_row(raw(id)));
-    batch.put(kv::Family::kRaft, group::snap_meta_key(shard), group::encode_snap_meta(shard, {.index = {}, .term = {}, .conf = world_.first_conf[shard.value()], .snap_id = 0}));
-  }
-  require(store_->write(batch, kv::Durability::kSynced).has_value(), "simulator", "write");
+  rows.put(kv::Family::kRaft, group::identity_key(), group::encode(identity));
+  require(store_->write(rows, kv::Durability::kSynced).has_value(), "simulator", "write");
+  identity_ = identity;
   damaged_ = false;
   disk_full_ = false;
 }
@@ -110,23 +82,49 @@ void Node::start() {
   frozen_until_ = timer_at_ = next_housekeeping_ = Time{};
   timer_at_ = Time::max();
   sessions_ = group::Sessions{};
-  machine_ = std::make_unique<metadata::Machine>(world_.shards);
+  commands_ = std::make_unique<metadata::Machine>(world_.shards);
+  const uint64_t boot = boot_;
+  machine_ = std::make_unique<group::SystemMachine>(*commands_, [this, boot](SystemState state) {
+    if (boot == boot_) input([this, state = std::move(state)]() mutable { system_changed(std::move(state)); });
+  });
+  open_membership(std::move(loaded->system));
   for (size_t i = 0; i < world_.groups(); i++) {
     const ShardId shard{static_cast<uint16_t>(i)};
-    const ReplicaId self{read_number(*store_, node_key(kReplica, shard))};
-    if (raw(self) != 0) {
-      open_group(shard, self);
-    } else if (const ReplicaId was = world_.oracle->disk(number_, shard).self; raw(was) != 0) {
-      destroyed(shard, was);  // power went after the erasure was durable and before anybody heard of it
-    }
+    const auto tombstone = group::load_tombstone(*store_, shard);
+    const auto replica = group::load_replica(*store_, shard);
+    if (!tombstone || !replica) violated("node does not start", fmt::format("node {}: rows of replicas", number_));
+    tombstones_[i] = *tombstone;
+    world_.oracle->found(number_, shard, *replica, *tombstone);
+    if (*replica) open_group(shard, **replica, std::nullopt);
     if (!up()) return;
   }
   if (reached(Point::kAfterBoot)) return;
   wake();
 }
 
+void Node::open_membership(std::optional<SystemState> system) {
+  hashstate_ = next_hashstate_;
+  world_.membership.started_with(number_, hashstate_);
+  system_ = std::move(system);
+  node_by_member_.clear();
+  targets_.clear();
+  reports_.assign(world_.options.nodes, {});
+  heard_.assign(world_.options.nodes, Time{});
+  strangers_.clear();
+  replace_wanted_.clear();
+  tombstones_.assign(world_.groups(), 1);
+  destroying_.clear();
+  questions_.clear();
+  started_ = now_;
+  next_moves_ = next_report_ = next_state_ = next_replace_ = Time{};
+  joining_ = adopting_ = false;
+  self_member_ = 0;
+  if (system_) bind_members();
+}
+
 void Node::crash() {
   if (!up()) return;
+  world_.membership.started_with(number_, {});
   status_ = Status::kDown;
   boot_++;
   doomed_ = false;
@@ -142,7 +140,6 @@ void Node::crash() {
   syncing_ = sick_ = sync_fails_ = applying_ = false;
   apply_queue_.clear();
   applied_at_.clear();
-  creating_.clear();
   remembering_.clear();
   fail_all("the connection broke");
   for (size_t peer = 0; peer < world_.options.nodes; peer++) {
@@ -287,12 +284,12 @@ void Node::housekeeping() {
   for (const ClientShard& c : clients_) clients = clients || !c.empty();
   next_housekeeping_ = now_ + (clients ? ms(20) : ms(100));
   if (clients) expire();
+  membership_turn();
   if (now_ < next_slow_housekeeping_) return;
   next_slow_housekeeping_ = now_ + ms(100);
   for (const auto& g : groups_) {
     if (!g) continue;
     compact(*g);
-    reconcile(*g);
   }
   if (disk_full_)
     for (const auto& g : groups_) {
@@ -337,7 +334,7 @@ void Node::flush() {
 
 void Node::flush_peer(size_t peer) {
   PeerOut& out = out_to_[peer];
-  std::string bytes;
+  std::string bytes = std::exchange(out.frames, {});
   if (!out.messages.empty()) group::append_frame(group::FrameKind::kMessages, out.messages, bytes);
   if (!out.beats.empty()) {
     const uint64_t connection = world_.links->connection(number_, peer);
@@ -361,11 +358,11 @@ void Node::flush_peer(size_t peer) {
 
 void Node::route(ShardId shard, const Message& m) {
   if (doomed_) return;
-  const Directory::Replica* to = world_.directory.find(shard, header(m).to);
-  if (to == nullptr || to->gone || to->node == number_) return;
+  const auto to = peer_of(header(m).to);
+  if (!to || *to == number_) return;
   world_.oracle->sent(number_, shard, m);
   if (world_.dropped_kind == m.index()) return;
-  PeerOut& out = out_to_[to->node];
+  PeerOut& out = out_to_[*to];
   const bool beat = std::holds_alternative<BeatReq>(m) || std::holds_alternative<BeatResp>(m);
   if (beat && world_.links->quality.connections) {
     out.beats.push_back(m);
@@ -390,6 +387,7 @@ void Node::deliver(const Packet& packet) {
 
 bool Node::accept(const Packet& packet) {
   const group::PeerMemory& self = world_.selves[packet.incarnation_tag].memory;
+  if (objects(packet.from, self)) return false;
   const auto known = known_.find(packet.from);
   if (known != known_.end() && known->second.incarnation == self.incarnation) {
     const group::Start start = group::judge_start(known->second, self, world_.selves[packet.incarnation_tag].earlier);
@@ -423,6 +421,7 @@ void Node::receive(const Packet& packet) {
     if (world_.links->quality.connections) world_.links->break_connection(packet.from, number_);
     return;
   }
+  heard_[packet.from] = now_;
   std::string_view rest = packet.bytes;
   const auto refuse = [&] {
     if (packet.altered) world_.corrupt_rejected++;
@@ -460,6 +459,18 @@ void Node::receive(const Packet& packet) {
         for (auto& r : *replies) on_reply(std::move(r));
         break;
       }
+      case group::FrameKind::kReport: {
+        auto report = group::decode_report(payload);
+        if (!report) return refuse();
+        take_report(packet.from, std::move(*report));
+        break;
+      }
+      case group::FrameKind::kSystemState: {
+        auto state = group::decode_system_state(payload);
+        if (!state) return refuse();
+        take_state(std::move(*state));
+        break;
+      }
       default:
         return refuse();
     }
@@ -469,79 +480,29 @@ void Node::receive(const Packet& packet) {
 }
 
 void Node::take_messages(size_t peer, std::vector<Message> messages) {
-  const Incarnation& incarnation = known_[peer].incarnation;
+  if (!system_) return;
   for (Message& m : messages) {
-    const Hdr& h = header(m);
-    if (raw(h.group) >= world_.groups()) continue;
+    const Hdr h = header(m);
+    if (raw(h.group) >= world_.groups() || peer_of(h.from) != peer) continue;
     const ShardId shard = group::shard_of(h.group);
-    const Directory::Replica* from = world_.directory.find(shard, h.from);
-    if (from == nullptr || from->node != peer || from->incarnation != incarnation) continue;
-    if (from->gone) {
-      // Destroyed since it was sent: harmless, the replica was what it said. But a disk that went back must not be believed.
-      if (mutant(DriverMutant::kStaleBootAccepted) && world_.nodes[peer]->up() && world_.nodes[peer]->group(shard) && world_.nodes[peer]->group(shard)->core.self() == h.from)
+    if (mutant(DriverMutant::kStaleBootAccepted)) {
+      // A disk that went back must not be believed.
+      const Directory::Replica* from = world_.directory.find(shard, h.from);
+      const Node& there = *world_.nodes[peer];
+      if (from != nullptr && from->gone && there.up() && there.group(shard) && there.group(shard)->core.self() == h.from)
         violated("11 replica ids", fmt::format("node {} believes replica {} of shard {}, whose disk went back", number_, raw(h.from), shard.value()));
-      continue;
     }
-    Group* g = group(shard);
-    if (g == nullptr || g->core.self() != h.to) {
-      const bool leads = std::holds_alternative<AppendReq>(m) || std::holds_alternative<BeatReq>(m) || std::holds_alternative<SnapReq>(m);
-      if (g == nullptr && leads) maybe_create(shard, h.to);
-      continue;
+    const bool leads = std::holds_alternative<AppendReq>(m) || std::holds_alternative<BeatReq>(m) || std::holds_alternative<SnapReq>(m);
+    // One that asks for votes although it was removed has not heard of it: whoever knows says so.
+    if (Group* knows = std::holds_alternative<VoteReq>(m) ? group(shard) : nullptr; knows && !knows->stopped && group::is_removed(knows->core, h.from)) {
+      knows->doomed.emplace(h.from, Time{});
+      tell_doomed(*knows);
     }
+    Group* g = group_for(h, leads);
+    if (g == nullptr) continue;
     step(*g, in::Receive{std::move(m)});
+    if (leads && g->core.view().leader == h.from) g->led = now_;
   }
-}
-
-/// A leader speaks to a replica that is to live here: it is made, as its shard began, and the log or a snapshot comes.
-void Node::maybe_create(ShardId shard, ReplicaId id) {
-  const Directory::Replica* replica = world_.directory.find(shard, id);
-  if (replica == nullptr || replica->node != number_ || replica->incarnation != identity_.incarnation || creating_.contains(shard)) return;
-  if (!mutant(DriverMutant::kTombstoneIgnored) && raw(id) < read_number(*store_, node_key(kTombstone, shard))) return;
-  creating_.insert(shard);
-  LogItem item;
-  item.extra.put(kv::Family::kRaft, node_key(kReplica, shard), number_row(raw(id)));
-  item.extra.put(kv::Family::kRaft, group::snap_meta_key(shard), group::encode_snap_meta(shard, {.index = {}, .term = {}, .conf = world_.first_conf[shard.value()], .snap_id = 0}));
-  item.after = [this, shard, id] {
-    creating_.erase(shard);
-    if (!group(shard)) open_group(shard, id);
-  };
-  log_queue_.push_back(std::move(item));
-}
-
-void Node::destroy(ShardId shard, ReplicaId id) {
-  input([this, shard, id] {
-    const Directory::Replica* replica = world_.directory.find(shard, id);
-    if (replica == nullptr || replica->node != number_ || replica->incarnation != identity_.incarnation || replica->gone) return;
-    if (creating_.contains(shard)) return;  // said again later
-    Group* g = group(shard);
-    const bool mine = g != nullptr && g->core.self() == id;
-    if (mine && std::exchange(g->stopped, true)) return;
-    LogItem item;
-    const uint64_t least = std::max(raw(id) + 1, read_number(*store_, node_key(kTombstone, shard)));
-    item.extra.put(kv::Family::kRaft, node_key(kTombstone, shard), number_row(least));
-    if (mine) {
-      item.extra.erase(kv::Family::kRaft, node_key(kReplica, shard));
-      const std::string from = kv::shard_prefix(shard), to = kv::after_prefix(from);
-      for (size_t f = 0; f < kv::kFamilies; f++) item.extra.erase_range(kv::family_at(f), from, to);
-    }
-    item.after = [this, shard, id, mine] {
-      if (mine && group(shard) && group(shard)->core.self() == id) {
-        groups_[shard.value()].reset();
-        // What the applier wrote after the erasure was queued goes, too.
-        kv::Batch rest;
-        const std::string from = kv::shard_prefix(shard), to = kv::after_prefix(from);
-        for (size_t f = 0; f < kv::kFamilies; f++) rest.erase_range(kv::family_at(f), from, to);
-        require(store_->write(rest, kv::Durability::kSynced).has_value(), "simulator", "write");
-      }
-      destroyed(shard, id);
-    };
-    log_queue_.push_back(std::move(item));
-  });
-}
-
-void Node::destroyed(ShardId shard, ReplicaId id) {
-  world_.oracle->destroyed(number_, shard, id);
-  if (Directory::Replica* r = world_.directory.find(shard, id)) r->gone = true;
 }
 
 void Node::connection_broken(size_t peer) {
@@ -560,8 +521,7 @@ void Node::peer_down(size_t peer) {
     for (const auto& g : groups_) {
       if (!g) continue;
       const auto leader = g->core.view().leader;
-      const Directory::Replica* at = leader ? world_.directory.find(g->shard, *leader) : nullptr;
-      if (at != nullptr && at->node == peer) step(*g, in::PeerDown{*leader});
+      if (leader && peer_of(*leader) == peer) step(*g, in::PeerDown{*leader});
     }
   });
 }
@@ -579,12 +539,6 @@ Index Node::applied(ShardId shard) const {
 void Node::transfer(ShardId shard, ReplicaId to) {
   input([this, shard, to] {
     if (Group* g = group(shard)) step(*g, in::Transfer{to});
-  });
-}
-
-void Node::change_conf(ShardId shard, const ConfState& target) {
-  input([this, shard, target] {
-    if (Group* g = group(shard)) step(*g, in::ChangeConf{uint64_t{1} << 60, target});
   });
 }
 

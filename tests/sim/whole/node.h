@@ -20,6 +20,8 @@
 #include "consensus/group/apply_turn.h"
 #include "consensus/group/frame.h"
 #include "consensus/group/identity.h"
+#include "consensus/group/reconcile.h"
+#include "consensus/group/report.h"
 #include "consensus/group/requests.h"
 #include "consensus/raft/core.h"
 #include "src/metadata/machine.h"
@@ -27,6 +29,7 @@
 #include "tests/sim/event_queue.h"
 #include "tests/sim/random.h"
 #include "tests/sim/whole/links.h"
+#include "tests/sim/whole/membership.h"
 #include "tests/sim/whole/oracle.h"
 #include "tests/sim/whole/options.h"
 #include "tests/sim/whole/store.h"
@@ -52,16 +55,15 @@ struct World {
   Random random, net_random, fault_random, work_random;  // apart, so that one fault less changes little else
   metadata::Shards shards;
   Directory directory;
+  Membership membership;                       // as the log has it; no node reads it
   std::unique_ptr<Links> links;
   std::unique_ptr<Oracle> oracle;
   std::unique_ptr<History> history;
   std::vector<std::unique_ptr<Node>> nodes;
-  std::vector<raft::ConfState> first_conf;     // by shard: what it was formed with
-  std::vector<std::vector<size_t>> target;     // by shard: the nodes that should vote
   std::vector<Self> selves;                    // by Packet::incarnation_tag
   std::optional<size_t> dropped_kind;          // of message, between all nodes
   uint64_t trace = 0, steps = 0, snapshots = 0, corrupt_rejected = 0, read_at_disk = 0;
-  bool verbose = false, calm = false;
+  bool verbose = false, calm = false, force_adoption = false;
 
   Time delay(Time max) { return Time{static_cast<int64_t>(random.below(static_cast<uint64_t>(max.count()) + 1))}; }
   size_t groups() const { return options.shards + 1; }
@@ -70,7 +72,9 @@ struct World {
 
 /// Where power may go. Each is a boundary of storage, apply, network, installation or start.
 enum class Point : uint8_t {
-  kNone, kBeforeWrite, kAfterWrite, kAfterSync, kBeforeSend, kAfterSend, kBeforeApply, kAfterApply, kBeforeInstall, kAfterInstall, kAfterBoot, kCount,
+  kNone, kBeforeWrite, kAfterWrite, kAfterSync, kBeforeSend, kAfterSend, kBeforeApply, kAfterApply, kBeforeInstall, kAfterInstall, kAfterBoot,
+  kAfterTermWrite,  // a write of both a new hard state and entries
+  kCount,
 };
 
 class Node {
@@ -88,9 +92,13 @@ class Node {
   const group::Identity& identity() const { return identity_; }
   const Store& store() const { return *store_; }
 
-  /// An empty disk becomes this node's. `replicas`: (shard, id) that it is born with.
-  void format(const Incarnation& incarnation, const std::vector<std::pair<ShardId, ReplicaId>>& replicas);
-  void format(const group::Identity& identity, const std::vector<std::pair<ShardId, ReplicaId>>& replicas);
+  /// An empty disk becomes this node's, with these rows.
+  void format(const Incarnation& incarnation, kv::Batch rows);
+  void format(const group::Identity& identity, kv::Batch rows);
+  /// The hashstate that the next start reads, and whether it is told that its folder takes the place of the label's (--replace).
+  void configure(std::vector<WishNode> hashstate) { next_hashstate_ = std::move(hashstate); }
+  const std::vector<WishNode>& configured() const { return next_hashstate_; }
+  void take_place() { replace_ = true; }
   void start();
   void crash();
   void crash_at(Point p, std::function<void()> then);
@@ -124,7 +132,6 @@ class Node {
   void connection_broken(size_t peer);
   /// The process at the other end is said to be gone.
   void peer_down(size_t peer);
-  void destroy(ShardId shard, ReplicaId id);
 
   // As consensus/group/node.h: from any node, tried until answered or until the deadline (in this node's time).
   void propose(ShardId shard, std::string command, Time patience, uint64_t op, Finish finish);
@@ -135,7 +142,6 @@ class Node {
   const raft::Core* core(ShardId shard) const;
   Index applied(ShardId shard) const;
   void transfer(ShardId shard, ReplicaId to);
-  void change_conf(ShardId shard, const ConfState& target);
   bool idle() const;  // no client's request is open
   std::string describe_clients() const;
 
@@ -157,12 +163,11 @@ class Node {
   void take_messages(size_t peer, std::vector<Message> messages);
   bool accept(const Packet& packet);
   void route(ShardId shard, const Message& m);
-  void maybe_create(ShardId shard, ReplicaId id);
-  void destroyed(ShardId shard, ReplicaId id);
   void check_bounds() const;
 
   // node_groups.cc: stepping, storage, apply, snapshots
-  void open_group(ShardId shard, ReplicaId self);
+  /// Without a log: as it is on disk.
+  void open_group(ShardId shard, ReplicaId self, std::optional<group::LoadedLog> log);
   void step(Group& g, raft::Input input);
   void collect(Group& g);
   void collect_clients(Group& g);
@@ -173,6 +178,7 @@ class Node {
   void apply_some();
   struct Done {
     ShardId shard;
+    ReplicaId self{};
     Index upto{};
     std::vector<std::pair<Index, Answer>> answers;
   };
@@ -181,11 +187,11 @@ class Node {
   void fetch(Group& g, const raft::Output::Fetch& f);
   void offer_snapshot(ShardId shard, ReplicaId peer);
   void install(Group& g, const raft::Output::Install& in);
-  void transferred(ShardId shard, const raft::SnapMeta& meta, size_t from, uint64_t from_boot);
+  void transferred(ShardId shard, ReplicaId self, const raft::SnapMeta& meta, size_t from, uint64_t from_boot);
   void try_install();
-  void installed(ShardId shard, const raft::SnapMeta& meta, bool ok);
+  void installed(ShardId shard, ReplicaId self, const raft::SnapMeta& meta, bool ok);
   void compact(Group& g);
-  void reconcile(Group& g);
+  Group* same(ShardId shard, ReplicaId self) const;
 
   // node_client.cc: this node as a server and as a client
   struct Pending {
@@ -241,6 +247,38 @@ class Node {
   void run_query(ShardId shard, const Question& q);
   void fail_all(const char* why);
 
+  // node_members.cc: the ring, and what nodes say of themselves
+  std::optional<size_t> peer_of(ReplicaId replica) const;
+  bool hears(size_t peer) const;
+  bool live(size_t peer) const;
+  void bind_members();
+  void system_changed(SystemState state);
+  void take_state(SystemState state);
+  bool objects(size_t peer, const group::PeerMemory& self);
+  group::Report own_report() const;
+  void take_report(size_t peer, group::Report said);
+  void membership_turn();
+  void look_at_adoption();
+  std::optional<group::Replace> replacement(size_t peer) const;
+  void take_replacements();
+  void propose_system(const group::SystemCommand& command, std::function<void()> done);
+
+  // node_moves.cc: replicas that are made, moved and destroyed
+  group::ShardView view_of(const Group& g) const;
+  void move_replicas();
+  bool move(Group& g, std::map<uint32_t, int>& inbound, uint64_t version);
+  void say_satisfied(Group& g, const Placement& target);
+  void note_removed(Group& g);
+  void tell_doomed(Group& g);
+  Group* group_for(const raft::Hdr& h, bool from_leader);
+  void destroy(Group& g, uint64_t min_sequence);
+  void read_elsewhere(ClientShard& c, Question q);
+  void serve_destroy(size_t peer, const group::Request& request);
+  void ask_if_gone(Group& g);
+  void serve_am_i_gone(size_t peer, const group::Request& request);
+  bool question_answered(const group::Reply& reply);
+  void open_membership(std::optional<SystemState> system);
+
   World& world_;
   size_t number_;
   std::unique_ptr<Store> store_;
@@ -253,6 +291,8 @@ class Node {
   Point crash_point_ = Point::kNone;
   std::function<void()> crashed_;
   bool doomed_ = false, sync_fails_ = false, disk_full_ = false;
+  std::vector<WishNode> next_hashstate_;  // of the configuration file
+  bool replace_ = false;
 
   // ---- of the process ----
   group::Identity identity_;
@@ -265,9 +305,8 @@ class Node {
   Time now_{}, timer_at_{}, next_housekeeping_{}, next_slow_housekeeping_{};
   raft::Output out_;
   std::vector<std::unique_ptr<Group>> groups_;
-  std::set<ShardId> creating_;
   struct PeerOut {
-    std::string messages, requests, replies;
+    std::string messages, requests, replies, frames;
     std::vector<Message> beats;
     group::BeatCoder coder, decoder;
     uint64_t coder_connection = 0, decoder_connection = 0;
@@ -282,6 +321,7 @@ class Node {
     std::optional<Index> truncate_from;
     std::vector<Entry> append;
     std::optional<std::pair<Index, raft::SnapMeta>> compaction;
+    std::optional<ReplicaId> destroys;
     kv::Batch extra;
     std::function<void()> after;
   };
@@ -298,7 +338,8 @@ class Node {
   std::deque<Job> apply_queue_;
   bool applying_ = false;
   group::Sessions sessions_;
-  std::unique_ptr<metadata::Machine> machine_;
+  std::unique_ptr<metadata::Machine> commands_;
+  std::unique_ptr<group::SystemMachine> machine_;
   struct AppliedAt {
     uint64_t position = 0;
     ShardId shard;
@@ -318,6 +359,38 @@ class Node {
   std::map<raft::Seq, Origin> proposal_tickets_;
   std::map<raft::Seq, std::vector<Origin>> read_tickets_;
   raft::Seq next_ticket_ = 1;
+
+  // Membership.
+  struct Reported {
+    group::Report said;
+    uint64_t wish = 0;
+    Time since{}, at{};
+  };
+  struct Asked {
+    ShardId shard;
+    ReplicaId replica{};
+    bool destroy = false;
+    Time sent{};
+  };
+  struct Stranger {
+    Incarnation incarnation;
+    Time seen{};
+  };
+  std::vector<WishNode> hashstate_;            // that this process was started with
+  std::optional<SystemState> system_;          // the newest that it has heard of
+  std::map<uint32_t, size_t> node_by_member_;  // those that are not dead
+  uint32_t self_member_ = 0;
+  std::vector<Placement> targets_;             // by shard
+  std::vector<Reported> reports_;              // by node
+  std::vector<Time> heard_;                    // by node; 0: not by this process
+  std::map<size_t, Stranger> strangers_;
+  std::set<size_t> replace_wanted_;
+  std::vector<uint64_t> tombstones_;           // by shard
+  std::set<ShardId> destroying_;
+  std::map<uint64_t, Asked> questions_;
+  Time started_{}, next_moves_{}, next_report_{}, next_state_{}, next_replace_{};
+  bool joining_ = false, adopting_ = false;
+  std::string adoption_waits_for_;
 };
 
 struct Node::Group {
@@ -345,6 +418,15 @@ struct Node::Group {
     Time until{};
   };
   std::map<uint64_t, Offer> offers;  // by snap_id; each pins the log
+  bool local = false;            // may be read
+  bool caught_up = false;
+  Time led{};                    // when it last had a leader, or began
+  group::MoveMemory memory;
+  std::string phase;
+  std::optional<std::pair<uint64_t, Index>> in_place;
+  std::set<ReplicaId> known;
+  std::map<ReplicaId, Time> doomed;
+  Time next_satisfied{}, next_question{};
   std::optional<raft::SnapMeta> installing;
   std::optional<Offer> arrived;      // rows that wait for their atomic step
 };

@@ -45,9 +45,10 @@ void Node::query(ShardId shard, std::string query, metadata::Read read, Time pat
     Question q{.pending = pending, .query = std::move(query), .read = read};
     ClientShard& c = clients_[shard.value()];
     Group* g = group(shard);
-    if (g != nullptr && !g->stopped && read == metadata::Read::kLocal) return run_query(shard, q);
-    if (g != nullptr && mutant(DriverMutant::kReadAtFollower)) return run_query(shard, q);
-    (g != nullptr ? c.reads : c.remote).push_back(std::move(q));
+    const bool local = g != nullptr && !g->stopped && g->local;
+    if (local && read == metadata::Read::kLocal) return run_query(shard, q);
+    if (local && mutant(DriverMutant::kReadAtFollower)) return run_query(shard, q);
+    (local ? c.reads : c.remote).push_back(std::move(q));
   });
 }
 
@@ -93,17 +94,26 @@ std::string Node::describe_clients() const {
 
 // ---- as a client ----
 
+/// The leader as far as it is known; else, for a shard that is not local, or whose replica here has not heard a leader for so
+/// long that it may have been removed, those where the ring has it, and then everybody: whoever has no replica says so.
 size_t Node::target_of(ShardId shard, ClientShard& c) {
+  if (targets_.empty()) return SIZE_MAX;
+  const Time patience = 2 * world_.options.raft.election_max;
   if (const Group* g = group(shard); g != nullptr && !g->stopped) {
     const auto leader = g->core.view().leader;
-    const Directory::Replica* at = leader ? world_.directory.find(shard, *leader) : nullptr;
-    if (at != nullptr) return at->node;
-    if (raft::is_voter(g->core.conf(), g->core.self())) return SIZE_MAX;
+    const auto at = leader ? peer_of(*leader) : std::nullopt;
+    if (at && (*at == number_ || now_ - g->led < patience)) return *at;
+    if (now_ - g->led < patience) return SIZE_MAX;
   }
   if (c.hint != SIZE_MAX) return c.hint;
-  const auto& targets = world_.target[shard.value()];
-  const size_t peer = targets[c.rotation % targets.size()];
-  return peer;
+  std::vector<size_t> wanted;
+  const auto add = [&](size_t node) {
+    if (node != number_ && hears(node) && std::ranges::find(wanted, node) == wanted.end()) wanted.push_back(node);
+  };
+  for (const uint32_t member : targets_[shard.value()].voters)
+    if (const auto node = node_by_member_.find(member); node != node_by_member_.end()) add(node->second);
+  for (const auto& [member, node] : node_by_member_) add(node);
+  return wanted.empty() ? SIZE_MAX : wanted[c.rotation % wanted.size()];
 }
 
 void Node::dispatch(size_t target, Request request) {
@@ -164,6 +174,7 @@ void Node::pump(ShardId shard) {
 }
 
 void Node::on_reply(Reply reply) {
+  if (question_answered(reply)) return wake();
   const auto found = tries_.find(reply.id);
   if (found == tries_.end()) return;  // too late, or repeated
   Try t = std::move(found->second);
@@ -173,7 +184,7 @@ void Node::on_reply(Reply reply) {
   if (!done) {
     c.hint = SIZE_MAX;
     c.rotation++;
-    if (const Directory::Replica* r = world_.directory.find(t.shard, reply.hint); r != nullptr && r->node != number_) c.hint = r->node;
+    if (const auto at = peer_of(reply.hint); at && *at != number_) c.hint = *at;
   }
   switch (t.kind) {
     case Try::Kind::kPropose:
@@ -191,7 +202,9 @@ void Node::on_reply(Reply reply) {
       Group* g = group(t.shard);
       for (Question& q : t.questions) {
         if (q.pending && q.pending->done) continue;
-        if (!done || g == nullptr) {
+        if (g == nullptr) {
+          read_elsewhere(c, std::move(q));
+        } else if (!done) {
           c.reads.push_back(std::move(q));
         } else if (g->applied >= Index{reply.index} || mutant(DriverMutant::kReadBeforeApplied)) {
           run_query(t.shard, q);
@@ -318,7 +331,10 @@ void Node::answer(size_t peer, uint64_t id, Reply reply) {
 }
 
 void Node::serve(size_t peer, Request request) {
-  Group* g = request.shard.value() < groups_.size() ? group(request.shard) : nullptr;
+  if (request.shard.value() >= groups_.size()) return answer(peer, request.id, {.id = 0, .outcome = Reply::Outcome::kNotReplica});
+  if (request.kind == Request::Kind::kDestroy) return serve_destroy(peer, request);
+  if (request.kind == Request::Kind::kAmIGone) return serve_am_i_gone(peer, request);
+  Group* g = group(request.shard);
   if (g == nullptr || g->stopped) return answer(peer, request.id, {.id = 0, .outcome = Reply::Outcome::kNotReplica});
   const Core::View v = g->core.view();
   const Reply not_leader{.id = 0, .outcome = Reply::Outcome::kNotLeader, .hint = v.leader.value_or(ReplicaId{})};
@@ -345,6 +361,7 @@ void Node::serve(size_t peer, Request request) {
     case Request::Kind::kQuery:
     case Request::Kind::kQueryStale:
     case Request::Kind::kQueryLocal: {
+      if (!g->local) return answer(peer, request.id, {.id = 0, .outcome = Reply::Outcome::kNotReplica});
       auto pending = std::make_shared<Pending>(Pending{.deadline = now_ + ms(request.patience_ms), .op = 0, .finish = {}});
       pending->finish = [](Result<std::string>) {};
       Question q{.pending = std::move(pending), .query = std::move(request.body), .read = metadata::Read::kLinearizable, .origin_peer = peer, .origin_id = request.id};
@@ -352,8 +369,9 @@ void Node::serve(size_t peer, Request request) {
       clients_[request.shard.value()].reads.push_back(std::move(q));
       return;
     }
-    default:  // of membership, whose part the simulator's own reconcile plays
-      return answer(peer, request.id, {.id = 0, .outcome = Reply::Outcome::kNotReplica});
+    case Request::Kind::kDestroy:
+    case Request::Kind::kAmIGone:
+      return;
   }
 }
 

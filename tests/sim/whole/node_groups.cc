@@ -1,4 +1,4 @@
-// Groups of a node: steps, the log, the applier, snapshots, compaction, and where each shard should be.
+// Groups of a node: steps, the log, the applier, snapshots, compaction.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -15,8 +15,13 @@ namespace kraken::sim::whole {
 using namespace raft;
 using raft::raw;
 
-void Node::open_group(ShardId shard, ReplicaId self) {
-  auto log = group::load_log(*store_, shard);
+Node::Group* Node::same(ShardId shard, ReplicaId self) const {
+  Group* g = group(shard);
+  return g != nullptr && g->core.self() == self ? g : nullptr;
+}
+
+void Node::open_group(ShardId shard, ReplicaId self, std::optional<group::LoadedLog> made_now) {
+  auto log = made_now ? Result<group::LoadedLog>(std::move(*made_now)) : group::load_log(*store_, shard);
   if (!log) {
     // Refusing is right after damage; else the node has broken its own disk.
     if (!damaged_) violated("node does not start", fmt::format("node {}: {}", number_, log.error().detail));
@@ -35,12 +40,17 @@ void Node::open_group(ShardId shard, ReplicaId self) {
   boot.self = self;
   boot.boot_time = now_;
   raft::Options options = world_.options.raft;
-  options.election_rank = static_cast<uint32_t>((number_ + shard.value()) % world_.options.nodes);
+  if (!targets_.empty()) {
+    const auto& wanted = targets_[shard.value()].voters;
+    options.election_rank = static_cast<uint32_t>(std::ranges::find(wanted, member_of(self)) - wanted.begin());
+  }
   auto made = std::make_unique<Group>(shard, Core(group::group_of(shard), boot, options, group::LoadedTerms(*log), world_.random.next()));
   Group& g = *made;
   g.deadline = g.core.deadline();
   g.state = log->applied;
   g.applied = log->applied.index;
+  g.local = raw(g.applied) != 0;
+  g.led = now_;
   groups_[shard.value()] = std::move(made);
   const auto sessions = sessions_.load(shard, *store_);
   if (!sessions) violated("node does not start", sessions.error().detail);
@@ -93,9 +103,10 @@ void Node::collect(Group& g) {
     apply_queue_.push_back(std::move(job));
   }
   if (out_.became_leader && *out_.became_leader) g.stamped = now_;
+  if (out_.leader_changed) g.led = now_;
   for (const auto& f : out_.fetch) fetch(g, f);
   for (const ReplicaId peer : out_.need_snapshot)
-    later(world_.delay(ms(20)), [this, shard = g.shard, peer] { input([this, shard, peer] { offer_snapshot(shard, peer); }); });
+    later(world_.delay(ms(20)), [this, shard = g.shard, self = g.core.self(), peer] { input([this, shard, self, peer] { if (same(shard, self)) offer_snapshot(shard, peer); }); });
   if (out_.install) install(g, *out_.install);
 }
 
@@ -106,7 +117,9 @@ void Node::start_sync() {
   syncing_ = true;
   syncing_items_.swap(log_queue_);
   kv::Batch batch;
+  bool term_and_entries = false;
   for (LogItem& item : syncing_items_) {
+    term_and_entries = term_and_entries || (item.hard_state && !item.append.empty());
     if (item.seq != 0) {
       if (mutant(DriverMutant::kHardStateApart) && item.hard_state && !item.append.empty()) {
         // Entries first: then a crash between the two leaves entries of a term that the hard state does not know.
@@ -130,6 +143,7 @@ void Node::start_sync() {
     input([this, seqs] { persisted(seqs); });
   }
   if (reached(Point::kAfterWrite)) return;
+  if (term_and_entries && reached(Point::kAfterTermWrite)) return;
   const Options& o = world_.options;
   Time takes = o.sync_min + world_.delay(o.sync_max - o.sync_min);
   if (world_.random.chance(o.sync_stall)) takes += world_.delay(ms(1'000));
@@ -156,6 +170,7 @@ void Node::sync_done() {
   if (!failed) {
     store_->sync_to(sync_position_);
     for (const LogItem& item : items) {
+      if (item.destroys) world_.oracle->destroyed(number_, item.shard, *item.destroys);
       Group* g = group(item.shard);
       if (g == nullptr) continue;
       DurableLog& disk = world_.oracle->disk(number_, item.shard);
@@ -242,6 +257,7 @@ void Node::apply_some() {
     }
     Done& d = done[job.shard];
     d.shard = job.shard;
+    d.self = job.self;
     for (const Entry& e : job.entries) {
       turn.begin(job.shard, g->state);
       auto answer = turn.apply(job.shard, e);
@@ -263,7 +279,7 @@ void Node::apply_some() {
 
 void Node::applied(std::vector<Done>& all) {
   for (Done& d : all) {
-    Group* g = group(d.shard);
+    Group* g = same(d.shard, d.self);
     if (g == nullptr || d.upto <= g->applied) continue;
     auto next = d.answers.begin();
     while (!g->in_flight.empty() && g->in_flight.front().index <= d.upto) {
@@ -284,6 +300,10 @@ void Node::applied(std::vector<Done>& all) {
     g->applied = d.upto;
     release_reads(*g);
     step(*g, in::Applied{d.upto});
+    if (g->caught_up) continue;
+    const Core::View v = g->core.view();
+    g->caught_up = v.leader && g->applied >= v.commit;
+    g->local = g->local || g->caught_up;
   }
 }
 
@@ -296,13 +316,13 @@ void Node::release_reads(Group& g) {
 }
 
 void Node::fetch(Group& g, const Output::Fetch& f) {
-  later(world_.delay(ms(3)), [this, shard = g.shard, f] {
+  later(world_.delay(ms(3)), [this, shard = g.shard, self = g.core.self(), f] {
     in::Fetched found{f.peer, {}};
     auto entries = group::read_entries(*store_, shard, f.lo, f.hi - 1, f.max_bytes);
     world_.read_at_disk++;
     if (entries && !world_.random.chance(0.02)) found.entries = std::move(*entries);
-    input([this, shard, found = std::move(found)]() mutable {
-      if (Group* at = group(shard)) step(*at, std::move(found));
+    input([this, shard, self, found = std::move(found)]() mutable {
+      if (Group* at = same(shard, self)) step(*at, std::move(found));
     });
   });
 }
@@ -334,21 +354,20 @@ void Node::offer_snapshot(ShardId shard, ReplicaId peer) {
 
 void Node::install(Group& g, const Output::Install& wanted) {
   g.installing = wanted.meta;
-  const Directory::Replica* from = world_.directory.find(g.shard, wanted.from);
-  const size_t peer = from == nullptr ? number_ : from->node;
+  const size_t peer = peer_of(wanted.from).value_or(number_);
   const uint64_t boot = world_.nodes[peer]->boot_;
-  later(ms(1) + world_.delay(ms(world_.random.chance(0.2) ? 800 : 60)), [this, shard = g.shard, meta = wanted.meta, peer, boot] { transferred(shard, meta, peer, boot); });
+  later(ms(1) + world_.delay(ms(world_.random.chance(0.2) ? 800 : 60)), [this, shard = g.shard, self = g.core.self(), meta = wanted.meta, peer, boot] { transferred(shard, self, meta, peer, boot); });
 }
 
-void Node::transferred(ShardId shard, const SnapMeta& meta, size_t from, uint64_t from_boot) {
-  Group* g = group(shard);
+void Node::transferred(ShardId shard, ReplicaId self, const SnapMeta& meta, size_t from, uint64_t from_boot) {
+  Group* g = same(shard, self);
   if (g == nullptr || !g->installing) return;
   const Node& source = *world_.nodes[from];
   const bool connected = from != number_ && source.up() && source.boot_ == from_boot && !world_.links->cut(from, number_) && !world_.links->cut(number_, from);
   const Group* there = connected ? source.group(shard) : nullptr;
   const auto offer = there == nullptr ? decltype(there->offers.find(0)){} : there->offers.find(meta.snap_id);
   if (there == nullptr || offer == there->offers.end() || world_.random.chance(0.05)) {
-    input([this, shard, meta] { installed(shard, meta, false); });
+    input([this, shard, self, meta] { installed(shard, self, meta, false); });
     return;
   }
   g->arrived = offer->second;
@@ -381,17 +400,18 @@ void Node::try_install() {
     if (!sessions || !at) violated("12 snapshots", "what was installed cannot be read");
     g->state = *at;
     machine_->restored(g->shard, *store_);
-    input([this, shard = g->shard, meta = offer.meta] { installed(shard, meta, true); });
+    input([this, shard = g->shard, self = g->core.self(), meta = offer.meta] { installed(shard, self, meta, true); });
   }
 }
 
-void Node::installed(ShardId shard, const SnapMeta& meta, bool ok) {
-  Group* g = group(shard);
+void Node::installed(ShardId shard, ReplicaId self, const SnapMeta& meta, bool ok) {
+  Group* g = same(shard, self);
   if (g == nullptr) return;
   g->installing.reset();
   if (ok) {
     world_.oracle->installed(number_, shard, meta);
     g->applied = std::max(g->applied, meta.index);
+    g->local = true;
   }
   step(*g, in::SnapInstalled{meta, ok});
   if (ok) release_reads(*g);
@@ -419,81 +439,13 @@ void Node::compact(Group& g) {
   LogItem item;
   item.shard = g.shard;
   item.compaction = {target + 1, {target, *term, g.core.conf_at(target), 0}};
-  item.after = [this, shard = g.shard, first = target + 1] {
-    Group* at = group(shard);
+  item.after = [this, shard = g.shard, self = g.core.self(), first = target + 1] {
+    Group* at = same(shard, self);
     if (at == nullptr) return;
     at->compacting = false;
     if (first > at->core.view().first) step(*at, in::Compacted{first});
   };
   log_queue_.push_back(std::move(item));
-}
-
-// ---- where the shard should be ----
-
-/// Consensus §1.7 in short, on the leader, from the configuration and the target alone: learners first, voters in one joint
-/// change once the learners have caught up, then whoever is in no configuration is destroyed.
-void Node::reconcile(Group& g) {
-  const Core::View v = g.core.view();
-  if (!v.serving || g.core.conf().joint() || !(g.core.conf_at(v.commit) == g.core.conf()) || g.stopped) return;
-  const ConfState& conf = g.core.conf();
-  auto& all = world_.directory.of(g.shard);
-  // Whoever lives, belongs here and is not in the configuration any more.
-  const auto everyone = members(conf);
-  for (const ReplicaId id : everyone) all.at(id).was_member = true;
-  for (const auto& [id, replica] : all) {
-    if (replica.gone || contains(everyone, id) || world_.random.chance(0.3)) continue;
-    const auto& targets = world_.target[g.shard.value()];
-    const bool wanted = std::find(targets.begin(), targets.end(), replica.node) != targets.end();
-    const bool newest = std::none_of(all.begin(), all.end(), [&](const auto& other) { return other.second.node == replica.node && other.first > id; });
-    const bool never_member = wanted && newest && !replica.was_member;
-    if (never_member) continue;  // its id was given out, the entry that adds it comes
-    if (!world_.links->cut(number_, replica.node)) world_.nodes[replica.node]->destroy(g.shard, id);
-  }
-  ConfState next = conf;
-  next.placement_epoch = conf.placement_epoch;
-  bool waits = false;
-  size_t up = 0;
-  std::vector<ReplicaId> voters, belong;
-  for (const size_t node : world_.target[g.shard.value()]) {
-    const Incarnation& incarnation = world_.nodes[node]->incarnation();
-    std::optional<ReplicaId> mine;
-    for (const auto& [id, replica] : all)
-      if (replica.node == node && replica.incarnation == incarnation && !replica.gone && (!replica.was_member || contains(everyone, id))) mine = id;
-    if (!mine && mutant(DriverMutant::kReplicaIdReused))
-      for (const auto& [id, replica] : all)
-        if (replica.node == node && replica.incarnation == incarnation) mine = id;
-    if (!mine) mine = world_.directory.add(g.shard, node, incarnation);
-    belong.push_back(*mine);
-    const auto& peers = g.core.peers();
-    const auto peer = std::find_if(peers.begin(), peers.end(), [&](const Core::Peer& p) { return p.id == *mine; });
-    const bool answers = *mine == g.core.self() || (peer != peers.end() && now_ - peer->last_contact < ms(300));
-    if (answers) up++;
-    if (contains(conf.voters, *mine)) {
-      voters.push_back(*mine);
-    } else if (contains(conf.learners, *mine)) {
-      if (answers && raw(peer->match) != 0 && raw(peer->match) + 8 >= raw(v.commit)) voters.push_back(*mine);
-      else waits = true;
-    } else {
-      next.learners.push_back(*mine);
-      waits = true;
-    }
-  }
-  if (next.learners != conf.learners) return change_conf(g.shard, next);
-  // Learners that nobody wants, of another target or another incarnation.
-  std::erase_if(next.learners, [&](ReplicaId id) { return !contains(belong, id); });
-  if (next.learners != conf.learners) return change_conf(g.shard, next);
-  if (waits || voters.empty()) return;
-  std::vector<ReplicaId> have = conf.voters, want = voters;
-  std::sort(have.begin(), have.end());
-  std::sort(want.begin(), want.end());
-  if (have == want || up * 2 <= voters.size()) return;
-  if (!contains(voters, g.core.self())) {
-    for (const ReplicaId id : voters)
-      if (contains(conf.voters, id)) return transfer(g.shard, id);
-  }
-  next.voters = voters;
-  std::erase_if(next.learners, [&](ReplicaId id) { return contains(voters, id); });
-  change_conf(g.shard, next);
 }
 
 }  // namespace kraken::sim::whole

@@ -29,12 +29,13 @@ enum class Fault : uint8_t {
   kRestore,       // an older copy of the disk
   kSlowApply,
   kTransfer,      // leadership is handed over
-  kMembership,    // replicas are added, removed, replaced
+  kMembership,    // nodes are started with another hashstate: one more, one less, another weight
+  kHold,          // what a process said arrives after its next start was heard
   kCount,
 };
 inline constexpr std::array<std::string_view, static_cast<size_t>(Fault::kCount)> kFaultNames{
     "partition", "clog", "drop_kind", "crash", "freeze", "jump", "slow_disk", "sync_fails",
-    "disk_full", "rot", "wipe", "restore", "slow_apply", "transfer", "membership"};
+    "disk_full", "rot", "wipe", "restore", "slow_apply", "transfer", "membership", "hold"};
 
 struct Reduction {
   uint64_t faults_max = std::numeric_limits<uint64_t>::max();  // no more are injected; also skipped ones count
@@ -54,9 +55,13 @@ struct Link {
 };
 
 struct Options {
-  size_t nodes = 3;
+  size_t nodes = 3;              // in the ring or waiting outside
+  size_t founders = 3;           // in the first ring
+  size_t replicas = 3;           // voters of a data shard, at most
   size_t shards = 2;             // data shards: 1, 2 or 4; and group 0
-  bool membership = false;
+  bool membership = false;       // the ring changes
+  Time adopt_after = ms(500);    // how long nodes must have wished for a ring
+  Time move_patience = ms(4'000);     // with a learner that gets nowhere
   raft::Options raft;
   Link link;
   double drift = 0;              // of clocks, at most this to either side
@@ -75,7 +80,7 @@ struct Options {
   Time fault_gap = ms(500);
   std::array<uint32_t, static_cast<size_t>(Fault::kCount)> weight{};  // of each kind of fault
   Time faults_until = ms(8'000);
-  Time calm_for = ms(7'000);
+  Time calm_for = ms(14'000);
 
   static Options draw(Random& r, const Reduction& reduction);
 };
@@ -83,10 +88,13 @@ struct Options {
 inline Options Options::draw(Random& r, const Reduction& reduction) {
   Options o;
   const uint64_t size = r.below(100);
-  o.nodes = std::min<size_t>(size < 4 ? 1 : size < 8 ? 2 : size < 72 ? 3 : size < 82 ? 4 : 5, reduction.nodes_max);
+  o.founders = std::min<size_t>(size < 4 ? 1 : size < 8 ? 2 : size < 72 ? 3 : size < 82 ? 4 : 5, reduction.nodes_max);
   const uint64_t spread = r.below(100);
   o.shards = std::min<size_t>(spread < 55 ? 1 : spread < 90 ? 2 : 4, reduction.shards_max);
-  o.membership = r.chance(0.5) && o.nodes >= 3;
+  o.membership = r.chance(0.6);
+  o.nodes = std::min(o.founders + (o.membership ? r.below(3) : 0), std::max(o.founders, std::min<size_t>(reduction.nodes_max, 6)));
+  o.adopt_after = ms(r.between(100, 800));
+  if (r.chance(0.3)) o.move_patience = ms(r.between(700, 3'000));
   o.link.delay_max = us(r.chance(0.3) ? 20'000 : 800);
   o.link.connections = r.chance(0.5);
   o.link.loss = r.chance(0.5) ? 0 : static_cast<double>(r.below(30)) / 100;
@@ -112,7 +120,7 @@ inline Options Options::draw(Random& r, const Reduction& reduction) {
   o.fault_gap = ms(r.chance(0.3) ? 200 : 500);
   for (uint32_t& w : o.weight) w = r.chance(0.45) ? static_cast<uint32_t>(r.between(1, 8)) : 0;
   o.weight[static_cast<size_t>(Fault::kCrash)] += 2;
-  if (!o.membership) o.weight[static_cast<size_t>(Fault::kMembership)] = 0;
+  o.weight[static_cast<size_t>(Fault::kMembership)] = o.membership ? std::max<uint32_t>(o.weight[static_cast<size_t>(Fault::kMembership)], 3) : 0;
   for (size_t f = 0; f < o.weight.size(); f++)
     if (reduction.without_fault(static_cast<Fault>(f))) o.weight[f] = 0;
   if (reduction.until_ms != 0) o.faults_until = ms(reduction.until_ms);

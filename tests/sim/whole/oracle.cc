@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "consensus/group/replica.h"
 #include "consensus/raft/quorum.h"
 #include "src/base/codec.h"
 #include "tests/sim/whole/mutants.h"
@@ -58,21 +59,25 @@ void DurableLog::install(const SnapMeta& meta) {
   terms.clear();
 }
 
-ReplicaId Directory::add(ShardId shard, size_t node, const Incarnation& incarnation) {
-  auto& all = replicas_[shard.value()];
-  const ReplicaId id{all.empty() ? 1 : raw(all.rbegin()->first) + 1};
-  all.emplace(id, Replica{node, incarnation, false});
-  return id;
-}
+Oracle::Oracle(size_t nodes, metadata::Shards shards, Directory& directory, Membership& membership, CommitListener& listener)
+    : directory_(directory), membership_(membership), listener_(listener), tracks_(nodes, std::vector<Track>(shards.count() + 1)), groups_(shards.count() + 1),
+      started_(nodes), reference_view_(reference_), commands_(shards), machine_(commands_, [](const group::SystemState&) {}) {}
 
-Directory::Replica* Directory::find(ShardId shard, ReplicaId id) {
-  const auto found = replicas_[shard.value()].find(id);
-  return found == replicas_[shard.value()].end() ? nullptr : &found->second;
+void Oracle::formed(const group::SystemState& state) {
+  for (const group::RingNode& row : state.nodes) change(reference_, group::first_replicas(state, row.member, hrw));
+  std::vector<ConfState> confs;
+  for (size_t i = 0; i < groups_.size(); i++) {
+    const ShardId shard{static_cast<uint16_t>(i)};
+    Group& g = groups_[i];
+    const auto log = group::load_log(reference_view_, shard);
+    require(log.has_value(), "simulator", "the first rows of a shard cannot be read");
+    g.at = log->applied;
+    g.committed.assign(raw(group::kGenesisIndex), Committed{.chain = 0, .by = group::kGenesisTerm, .answer = 0, .digest = g.at.digest});
+    g.chains.emplace(std::pair{group::kGenesisIndex, group::kGenesisTerm}, std::pair{0, Entry{}});
+    confs.push_back(log->boot.conf);
+  }
+  membership_.formed(state, confs, group::kGenesisIndex);
 }
-
-Oracle::Oracle(size_t nodes, metadata::Shards shards, Directory& directory, CommitListener& listener)
-    : directory_(directory), listener_(listener), tracks_(nodes, std::vector<Track>(shards.count() + 1)), groups_(shards.count() + 1),
-      started_(nodes), reference_view_(reference_), machine_(shards) {}
 
 const DurableLog* Oracle::disk_of(ShardId shard, ReplicaId id) {
   const Directory::Replica* replica = directory_.find(shard, id);
@@ -113,12 +118,22 @@ void Oracle::disk_changed(size_t node) {
 }
 
 void Oracle::destroyed(size_t node, ShardId shard, ReplicaId id) {
+  if (!started_[node].suspect) membership_.destroyed(shard, id);
   Track& t = track(node, shard);
   if (t.disk.self == id) {
     lost_.emplace(std::pair{shard, id}, t.disk);
     t = Track{};
   }
   groups_[shard.value()].destroyed[id] = true;
+}
+
+void Oracle::found(size_t node, ShardId shard, std::optional<ReplicaId> replica, uint64_t min_sequence) {
+  Track& t = track(node, shard);
+  const ReplicaId was = t.disk.self;
+  if (raw(was) == 0 || replica == was) return;
+  if (min_sequence > sequence_of(was)) return destroyed(node, shard, was);
+  if (t.durable_term != Term{} || raw(t.disk.last()) != 0) violated("6 monotonicity", fmt::format("replica {} of shard {} has vanished from its disk", raw(was), shard.value()));
+  t = Track{};
 }
 
 void Oracle::booted(size_t node, ShardId shard, ReplicaId self, const std::vector<Entry>& log, const SnapMeta& snap, const Core& core) {
@@ -141,6 +156,8 @@ void Oracle::booted(size_t node, ShardId shard, ReplicaId self, const std::vecto
     t.disk.terms.push_back(e.term);
   }
   durable(node, shard);
+  t.conf_index = v.conf_index;
+  t.conf = core.conf();
   t.leader = false;
   t.commit = v.commit;
   t.last = v.last;
@@ -231,8 +248,11 @@ void Oracle::commit(ShardId shard, Group& g, const Entry& e, uint64_t chain, Ter
   change(reference_, turn.take_batch());
   g.committed.push_back({chain, by, hash_of(*answer), g.at.digest});
   if (raw(e.index) % kCompareEvery == 0) digest(g, shard, e.index, digest_of(reference_view_, shard), "the reference");
+  if (e.kind == Kind::kConfig) membership_.committed(shard, e.index, *decode_conf(*e.data));
   if (e.kind != Kind::kData) return;
   const auto envelope = group::decode_envelope(*e.data);
+  if (const auto command = shard == kSystemShard ? group::decode_system_command(envelope->command) : fail(Code::kCorrupt, "of a data shard"); command)
+    membership_.committed(*command, **group::load_system_state(reference_view_));
   check_session(shard, e, *envelope, **answer);
   bool first = true;
   if (envelope->kind == group::Envelope::Kind::kCommand && (*answer)->verdict == group::Verdict::kApplied) {
@@ -275,9 +295,10 @@ void Oracle::check_match(ShardId shard, size_t node, const Core& core) {
   }
 }
 
-void Oracle::check_conf(const Core& core, const Output& out) {
+void Oracle::check_conf(ShardId shard, const Track& t, const Core& core, const Output& out) {
   const Core::View v = core.view();
   if (!v.is_leader) return;
+  Index last = t.conf_index;  // before this step
   for (const Entry& e : out.append) {
     if (e.kind != Kind::kConfig || e.term != v.term) continue;
     if (core.term_at(v.commit) != v.term) violated("10 configurations", "changed before an entry of the leader's term was committed");
@@ -288,6 +309,13 @@ void Oracle::check_conf(const Core& core, const Output& out) {
     std::sort(old_voters.begin(), old_voters.end());
     std::sort(new_voters.begin(), new_voters.end());
     if (old_voters != new_voters && !after->joint()) violated("10 configurations", "voters changed in one step");
+    if (last > v.commit) violated("10 configurations", fmt::format("a change of shard {} begins before the one at {} is committed", shard.value(), raw(last)));
+    last = e.index;
+    const auto durable_to = [&](ReplicaId id) {
+      const DurableLog* d = disk_of(shard, id);
+      return d == nullptr ? Index{} : d->last();
+    };
+    membership_.promoted(shard, t.conf, *after, durable_to);
   }
 }
 
@@ -325,7 +353,9 @@ void Oracle::stepped(size_t node, ShardId shard, const Input& input, const Outpu
   require(t.chain_base + (t.chain.size() - 1) == core.view().last, "3 log matching", "the log is not what was given to storage");
   check_roles(shard, node, g, t, core, out);
   check_commit(shard, node, g, t, core);
-  check_conf(core, out);
+  check_conf(shard, t, core, out);
+  t.conf_index = core.view().conf_index;
+  t.conf = core.conf();
   check_local(node, shard, core);
   if (core.view().is_leader && std::holds_alternative<in::Receive>(input)) check_match(shard, node, core);
   check_pre_vote(input, out, core.view());
@@ -379,6 +409,7 @@ void Oracle::installed(size_t node, ShardId shard, const SnapMeta& meta) {
   if (raw(meta.index) > g.committed.size()) violated("12 snapshots", "a snapshot holds what is not committed");
   if (const auto found = g.chains.find({meta.index, meta.term}); found == g.chains.end() || found->second.first != g.committed[raw(meta.index) - 1].chain)
     violated("12 snapshots", fmt::format("the snapshot at {} of shard {} is of another history", raw(meta.index), shard.value()));
+  membership_.snapshot(shard, meta.index, meta.conf);
   t.chain_base = meta.index;
   t.chain.assign(1, g.committed[raw(meta.index) - 1].chain);
   t.commit = std::max(t.commit, meta.index);

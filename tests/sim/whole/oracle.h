@@ -10,7 +10,7 @@
 //  7 one vote               a replica's durable vote of a term never changes
 //  8 nothing undurable said what a vote or an acknowledgement promises is on the sender's disk when it leaves
 //  9 commit rule            a leader commits entries of its own term, when they are on the disks of a quorum of its configuration
-// 10 configurations         at most one uncommitted change; none before the leader committed in its term; no two voters at once
+// 10 configurations         at most one uncommitted change; none before the leader committed in its term; voters only through a joint one
 // 11 replica ids            none is reused; one that was destroyed says nothing any more
 // 12 snapshots              installed rows are those of the reference at that index
 // 13 equal states           same shard and index, same rows, sessions included
@@ -19,7 +19,7 @@
 // 16 sessions               a stamp is executed once: its later entries answer what the first did
 // 17 tasks                  history.h
 // 18 metainfo               history.h
-// 19 placement              cluster.cc: when all is quiet each shard is where it should be, no replica too many
+// 19 placement, rings       membership.h; operator.cc: when all is quiet each shard is where it should be, no replica too many
 // 20 bounds                 node.cc: queues and memory stay within their limits
 // 21 local                  commit >= snapshot, last >= commit >= applied, a leader has voted for itself, followers have a timer
 #pragma once
@@ -35,20 +35,16 @@
 #include "consensus/raft/core.h"
 #include "src/metadata/machine.h"
 #include "tests/sim/violation.h"
+#include "tests/sim/whole/membership.h"
 #include "tests/sim/whole/store.h"
 
 namespace kraken::sim::whole {
 
 using group::Answer;
-using group::Incarnation;
 using group::Stamp;
-using kv::ShardId;
-using raft::ConfState;
 using raft::Core;
 using raft::Entry;
-using raft::Index;
 using raft::Message;
-using raft::ReplicaId;
 using raft::Term;
 
 /// How often the rows of a shard are compared, in entries. Turns of the applier end there.
@@ -73,25 +69,6 @@ struct DurableLog {
   void install(const raft::SnapMeta& meta);
 };
 
-/// Which node a replica lives on. Ids are given out here once and for all, as group 0's log would.
-class Directory {
- public:
-  struct Replica {
-    size_t node = 0;
-    Incarnation incarnation;
-    bool gone = false;        // destroyed, or its disk was
-    bool was_member = false;  // of a configuration: once it is out it never comes back
-  };
-  explicit Directory(size_t groups) : replicas_(groups) {}
-  ReplicaId add(ShardId shard, size_t node, const Incarnation& incarnation);
-  Replica* find(ShardId shard, ReplicaId id);
-  const std::map<ReplicaId, Replica>& of(ShardId shard) const { return replicas_[shard.value()]; }
-  std::map<ReplicaId, Replica>& of(ShardId shard) { return replicas_[shard.value()]; }
-
- private:
-  std::vector<std::map<ReplicaId, Replica>> replicas_;
-};
-
 /// Hears of every entry once, when it is first committed anywhere, with the answer of the reference.
 class CommitListener {
  public:
@@ -101,7 +78,10 @@ class CommitListener {
 
 class Oracle {
  public:
-  Oracle(size_t nodes, metadata::Shards shards, Directory& directory, CommitListener& listener);
+  Oracle(size_t nodes, metadata::Shards shards, Directory& directory, Membership& membership, CommitListener& listener);
+
+  /// Every shard's log begins behind group::kGenesisIndex, as the founders have it.
+  void formed(const group::SystemState& state);
 
   void booted(size_t node, ShardId shard, ReplicaId self, const std::vector<Entry>& log, const raft::SnapMeta& snap, const Core& core);
   /// The node's process, with all its replicas, has begun anew.
@@ -118,6 +98,8 @@ class Oracle {
   void durable(size_t node, ShardId shard);
   DurableLog& disk(size_t node, ShardId shard) { return tracks_[node][shard.value()].disk; }
   void destroyed(size_t node, ShardId shard, ReplicaId id);
+  /// What the disk has after a crash: a replica of which nothing had reached it never was, one whose tombstone had is destroyed.
+  void found(size_t node, ShardId shard, std::optional<ReplicaId> replica, uint64_t min_sequence);
   bool was_destroyed(ShardId shard, ReplicaId id) const { return groups_[shard.value()].destroyed.contains(id); }
   /// The disk is another one or an older one: what was known of it does not count.
   void disk_changed(size_t node);
@@ -134,7 +116,8 @@ class Oracle {
     std::vector<uint64_t> chain{0};
     bool leader = false;
     Term leader_term{}, durable_term{};
-    Index last{}, commit{}, applied{};
+    Index last{}, commit{}, applied{}, conf_index{};
+    ConfState conf;
   };
   struct Committed {
     uint64_t chain = 0;
@@ -159,7 +142,7 @@ class Oracle {
   void check_roles(ShardId shard, size_t node, Group& g, Track& t, const Core& core, const raft::Output& out);
   void check_commit(ShardId shard, size_t node, Group& g, Track& t, const Core& core);
   void check_match(ShardId shard, size_t node, const Core& core);
-  void check_conf(const Core& core, const raft::Output& out);
+  void check_conf(ShardId shard, const Track& t, const Core& core, const raft::Output& out);
   void check_local(size_t node, ShardId shard, const Core& core);
   void check_pre_vote(const raft::Input& input, const raft::Output& out, const Core::View& v) const;
   void commit(ShardId shard, Group& g, const Entry& e, uint64_t chain, Term by);
@@ -167,6 +150,7 @@ class Oracle {
   void digest(Group& g, ShardId shard, Index at, uint64_t digest, const std::string& who);
 
   Directory& directory_;
+  Membership& membership_;
   CommitListener& listener_;
   std::vector<std::vector<Track>> tracks_;
   std::vector<Group> groups_;
@@ -182,7 +166,8 @@ class Oracle {
   Rows reference_;
   RowsView reference_view_;
   group::Sessions sessions_;
-  metadata::Machine machine_;
+  metadata::Machine commands_;
+  group::SystemMachine machine_;
   struct Executed {
     uint64_t answer = 0;
   };
