@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "consensus/raft/quorum.h"
+#include "tests/sim/majority.h"
 
 namespace kraken::sim {
 
@@ -87,12 +87,12 @@ void Invariants::check_commit(size_t i, Node& n, const Core& core, const Core::V
   if (v.is_leader) {
     const std::optional<Term> term = core.term_at(v.commit);
     if (term != v.term) violated("9 commit rule", fmt::format("leader {} of term {} committed entry {} of an older term by counting", i, raw(v.term), raw(v.commit)));
-    const auto holds = [&](ReplicaId id) -> std::optional<bool> {
+    const auto holds = [&](ReplicaId id) {
       const Image& d = disks.at(raw(id) - 1)->durable();
       return d.snap.index >= v.commit || d.term_at(v.commit) == term;
     };
     // The configuration before a change decides together with the one after; the core's conf() is the latest in its log.
-    if (tally(core.conf(), holds) != Tally::kWon)
+    if (!quorum_holds(core.conf(), holds))
       violated("9 commit rule", fmt::format("entry {} is committed by {} but not durable on a quorum", raw(v.commit), i));
   }
   for (Index k = n.commit + 1; k <= v.commit; k = k + 1) {

@@ -9,6 +9,7 @@
 #include "consensus/group/replica.h"
 #include "consensus/raft/quorum.h"
 #include "src/base/codec.h"
+#include "tests/sim/majority.h"
 #include "tests/sim/whole/mutants.h"
 
 namespace kraken::sim::whole {
@@ -216,11 +217,11 @@ void Oracle::check_commit(ShardId shard, size_t node, Group& g, Track& t, const 
   if (v.is_leader) {
     const std::optional<Term> term = core.term_at(v.commit);
     if (term != v.term) violated("9 commit rule", fmt::format("leader {} of term {} committed entry {} of an older term by counting", node, raw(v.term), raw(v.commit)));
-    const auto holds = [&](ReplicaId id) -> std::optional<bool> {
+    const auto holds = [&](ReplicaId id) {
       const DurableLog* d = disk_of(shard, id);
       return d != nullptr && (d->base >= v.commit || d->term_at(v.commit) == term);
     };
-    if (tally(core.conf(), holds) != Tally::kWon)
+    if (!quorum_holds(core.conf(), holds))
       violated("9 commit rule", fmt::format("entry {} of shard {} is committed by {} but not durable on a quorum", raw(v.commit), shard.value(), node));
   }
   for (Index k = std::max(t.commit, t.chain_base) + 1; k <= v.commit; k = k + 1) {
