@@ -27,7 +27,10 @@ std::size_t index_of(const std::vector<Member>& members, std::string_view label)
 Engine::Engine(NodeOptions options, StateMachine& machine, kv::Store& store, Identity identity, LoadedIdentity loaded)
     : options_(std::move(options)), self_(index_of(options_.members, options_.label)),
       machine_(machine, [this](SystemState state) {
-        post([this, state = std::move(state)]() mutable { system_changed(std::move(state)); });
+        post([this, state = std::move(state)]() mutable {
+          system_applied_ = std::max(system_applied_, state.revision);
+          system_changed(std::move(state));
+        });
       }),
       store_(store), clock_(options_.clock ? *options_.clock : system_clock()), identity_(std::move(identity)), members_hash_(hash_members(options_.members)),
       local_(std::size_t{options_.shards} + 1), system_(std::move(loaded.system)), pledge_(loaded.pledge),

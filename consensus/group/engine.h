@@ -423,6 +423,7 @@ class Engine {
 
   // Formation.
   std::optional<SystemState> system_;  // the newest that this node has heard of; nothing: not a member of a cluster yet
+  std::uint64_t system_applied_ = 0;   // the revision of group 0's rows here, which may be behind
   std::optional<Incarnation> pledge_;
   std::uint64_t recovery_epoch_;
   std::uint64_t recovery_seen_ = 0;    // of those who may take this node in

@@ -122,7 +122,7 @@ void Engine::say_satisfied(Group& group, const ShardView& view, const Placement&
   if (now_ < group.next_satisfied) return;
   // Every node of the ring has a replica of the system group.
   const Group* system = group_of(kSystemShard);
-  if (!system || !does_without_leavers(*system_, system->core.conf(), system->core.view().conf_index <= system->core.view().commit)) return;
+  if (!system || !does_without_leavers(*system_, system_applied_, system->core.conf(), system->core.view().conf_index <= system->core.view().commit)) return;
   group.next_satisfied = now_ + std::chrono::seconds(5);
   propose_system(Satisfied{.epoch = target.epoch, .shard = group.shard}, {});
 }

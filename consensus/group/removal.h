@@ -18,10 +18,11 @@ inline bool is_removed(const raft::Core& core, raft::ReplicaId replica) {
 }
 
 /// Of the system group, as a node knows it: whether it does without the votes of those that leave the ring. Before that no shard may be
-/// said to be satisfied: with the last one they count as dead, and are not listened to any more.
-inline bool does_without_leavers(const SystemState& state, const raft::ConfState& conf, bool committed) {
+/// said to be satisfied: with the last one they count as dead, and are not listened to any more. `applied`: the revision of the state that
+/// the node's own replica has. A configuration from before the ring that they leave may be without them because they were still to come.
+inline bool does_without_leavers(const SystemState& state, std::uint64_t applied, const raft::ConfState& conf, bool committed) {
   if (std::ranges::find(state.nodes, NodeState::kLeaving, &RingNode::state) == state.nodes.end()) return true;
-  return committed && !conf.joint() && std::ranges::all_of(conf.voters, [&](raft::ReplicaId id) {
+  return applied >= state.revision && committed && !conf.voters.empty() && !conf.joint() && std::ranges::all_of(conf.voters, [&](raft::ReplicaId id) {
     const RingNode* row = state.member(raft::member_of(id));
     return row != nullptr && row->state != NodeState::kLeaving;
   });

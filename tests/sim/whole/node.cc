@@ -83,9 +83,14 @@ void Node::start() {
   timer_at_ = Time::max();
   sessions_ = group::Sessions{};
   commands_ = std::make_unique<metadata::Machine>(world_.shards);
+  system_applied_ = 0;
   const uint64_t boot = boot_;
   machine_ = std::make_unique<group::SystemMachine>(*commands_, [this, boot](SystemState state) {
-    if (boot == boot_) input([this, state = std::move(state)]() mutable { system_changed(std::move(state)); });
+    if (boot != boot_) return;
+    input([this, state = std::move(state)]() mutable {
+      system_applied_ = std::max(system_applied_, state.revision);
+      system_changed(std::move(state));
+    });
   });
   open_membership(std::move(loaded->system));
   for (size_t i = 0; i < world_.groups(); i++) {

@@ -378,6 +378,7 @@ class Node {
   };
   std::vector<WishNode> hashstate_;            // that this process was started with
   std::optional<SystemState> system_;          // the newest that it has heard of
+  uint64_t system_applied_ = 0;                // the revision of group 0's rows here
   std::map<uint32_t, size_t> node_by_member_;  // those that are not dead
   uint32_t self_member_ = 0;
   std::vector<Placement> targets_;             // by shard

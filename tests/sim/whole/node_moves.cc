@@ -115,7 +115,7 @@ void Node::say_satisfied(Group& g, const Placement& target) {
   const uint16_t shard = g.shard.value();
   if (shard == 0 || system_->satisfied[shard - 1u] || target.epoch != system_->epoch || now_ < g.next_satisfied) return;
   const Group* system = group(kSystemShard);
-  const bool in_place = system && group::does_without_leavers(*system_, system->core.conf(), system->core.view().conf_index <= system->core.view().commit);
+  const bool in_place = system && group::does_without_leavers(*system_, system_applied_, system->core.conf(), system->core.view().conf_index <= system->core.view().commit);
   if (!in_place && !mutant(DriverMutant::kSatisfiedEarly)) return;
   g.next_satisfied = now_ + kSatisfiedAgain;
   propose_system(group::Satisfied{.epoch = target.epoch, .shard = g.shard}, {});

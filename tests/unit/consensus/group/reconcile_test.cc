@@ -256,7 +256,8 @@ TEST(Reconcile, NoShardIsSatisfiedBeforeTheSystemGroupDoesWithoutWhoLeaves) {
     row.member = number;
   }
   Shard system({1, 2, 3}, {1, 2, 4});
-  const auto may = [&] { return does_without_leavers(state, system.view.conf, system.view.conf_index <= system.view.commit); };
+  std::uint64_t applied = state.revision = 7;
+  const auto may = [&] { return does_without_leavers(state, applied, system.view.conf, system.view.conf_index <= system.view.commit); };
   EXPECT_TRUE(may()) << "nobody leaves";
   state.nodes[2].state = NodeState::kLeaving;
   EXPECT_FALSE(may());
@@ -269,6 +270,13 @@ TEST(Reconcile, NoShardIsSatisfiedBeforeTheSystemGroupDoesWithoutWhoLeaves) {
   system.view.conf_index = system.view.commit;
   system.view.conf.outgoing = {replica_id(3, 3)};
   EXPECT_FALSE(may());
+  system.view.conf.outgoing.clear();
+  EXPECT_TRUE(may());
+  applied = 6;
+  EXPECT_FALSE(may()) << "its configuration may be older than the ring";
+  applied = 7;
+  system.view.conf = {};
+  EXPECT_FALSE(may()) << "a replica that has nothing yet (kraken_sim 301594)";
 }
 
 /// Two majorities, one of each configuration, always share a voter.
