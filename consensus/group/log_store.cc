@@ -270,9 +270,10 @@ Result<LoadedLog> load(const kv::View& view, ShardId shard) {
   log.boot.first = snap.index + 1;
   KR_CHECK(load_entries(view, shard, snap, log));
   log.boot.last = snap.index + log.terms.size();
-  if (!log.terms.empty() && log.terms.back() > log.boot.hs.term)
-    return fail(Code::kCorrupt, "shard {}: the log's last term {} is above the hard state's {}", shard.value(),
-                raw(log.terms.back()), raw(log.boot.hs.term));
+  const raft::Term last_term = log.terms.empty() ? snap.term : log.terms.back();
+  if (last_term > log.boot.hs.term)
+    return fail(Code::kCorrupt, "shard {}: the log's last term {} is above the hard state's {}", shard.value(), raw(last_term),
+                raw(log.boot.hs.term));
   KR_TRY(log.applied, load_applied(view, shard));
   KR_TRY(log.fence, load_fence(view, shard));
   log.boot.applied = log.applied.index;

@@ -12,6 +12,7 @@ namespace kraken::group {
 namespace {
 
 constexpr Duration kReportLife = std::chrono::seconds(4);   // reports come once a second
+constexpr Duration kFedLately = std::chrono::seconds(10);   // a leader's beats come many times a second
 constexpr Duration kKnockLife = std::chrono::seconds(30);   // a stranger knocks about once a second
 constexpr std::size_t kSlotsMax = 4 * kNodesMax;
 
@@ -131,7 +132,8 @@ Report Engine::own_report() const {
   for (const auto& group : groups_) {
     if (!group) continue;
     ++report.replicas;
-    if (!group->caught_up && raft::raw(group->applied) == 0) ++report.snapshots;
+    // One that nobody feeds must not keep others out: its leader may have gone before it was a member for good, and nobody else knows of it.
+    if (!group->caught_up && raft::raw(group->applied) == 0 && now_ - group->led < kFedLately) ++report.snapshots;
   }
   return report;
 }

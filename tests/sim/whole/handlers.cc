@@ -295,6 +295,8 @@ void tell_client(Handlers::Call& call, bool ok) {
 boost::asio::awaitable<void> run(CallPtr call, std::shared_ptr<uint64_t> running) {
   auto result = co_await body(call);
   --*running;
+  if (call->world.verbose && call->world.calm && !result)
+    fmt::print("{:>9} us request of client {} at node {}: {}\n", call->world.events.now().count() / 1000, call->request.client, call->request.node, result.error().to_string());
   tell_client(*call, result.has_value());
 }
 

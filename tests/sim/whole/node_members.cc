@@ -17,7 +17,7 @@ using group::RingNode;
 
 namespace {
 
-constexpr Time kReportEach = ms(100), kReportLife = ms(800);
+constexpr Time kReportEach = ms(100), kReportLife = ms(800), kFedLately = ms(1'000);
 constexpr Time kStateEach = ms(500);
 constexpr Time kHears = ms(450);          // a node says something every 200 ms
 constexpr Time kKnockLife = ms(1'000);
@@ -108,7 +108,7 @@ group::Report Node::own_report() const {
   for (const auto& g : groups_) {
     if (!g) continue;
     report.replicas++;
-    if (!g->caught_up && raw(g->applied) == 0) report.snapshots++;
+    if (!g->caught_up && raw(g->applied) == 0 && now_ - g->led < kFedLately) report.snapshots++;
   }
   return report;
 }

@@ -96,6 +96,15 @@ TEST_F(LogStore, ALostHardStateIsRefused) {
   expect_refused("hard state");
 }
 
+// Found by the fuzzer: with a log that is compacted to its end, the beginning alone says that the hard state must be there.
+TEST_F(LogStore, ALostHardStateIsRefusedBesideAnEmptyLog) {
+  for (std::uint64_t i = 4; i <= 8; ++i) erase(Family::kRaft, entry_key(kShard, Index{i}));
+  put(Family::kSession, applied_key(kShard), encode_applied({.index = Index{3}, .term = Term{2}, .now = Duration(9)}));
+  EXPECT_TRUE(load_log(store_, kShard));
+  erase(Family::kRaft, hard_state_key(kShard));
+  expect_refused("hard state");
+}
+
 TEST_F(LogStore, AMissingBeginningIsRefused) {
   erase(Family::kRaft, snap_meta_key(kShard));
   expect_refused("missing");
