@@ -122,27 +122,49 @@ class FakePort final : public Port {
 
   const Shards& shards() const { return shards_; }
   /// Replicated time of every shard.
-  Duration now() const { return now_; }
-  void advance(Duration by) { now_ += by; }
-  void fail_next(Code code) { fail_next_ = code; }
-  void lose_next_answer() { lose_next_answer_ = true; }
+  Duration now() const {
+    const std::lock_guard lock(mutex_);
+    return now_;
+  }
+  void advance(Duration by) {
+    const std::lock_guard lock(mutex_);
+    now_ += by;
+  }
+  void fail_next(Code code) {
+    const std::lock_guard lock(mutex_);
+    fail_next_ = code;
+  }
+  void lose_next_answer() {
+    const std::lock_guard lock(mutex_);
+    lose_next_answer_ = true;
+  }
   /// No query is answered, no proposal applied, until set false again.
   void set_down(bool down) {
+    const std::lock_guard lock(mutex_);
     down_ = down;
     before_ = down ? [](ShardId, const std::string&) -> Result<> { return fail(Code::kUnavailable, "down"); }
                    : Before();
   }
   /// Sees each proposal first; an error is what the proposer gets, and nothing is applied.
   using Before = std::function<Result<>(ShardId, const std::string&)>;
-  void before(Before before) { before_ = std::move(before); }
+  void before(Before before) {
+    const std::lock_guard lock(mutex_);
+    before_ = std::move(before);
+  }
 
-  std::uint64_t proposals() const { return proposals_; }
-  std::uint64_t queries() const { return queries_; }
+  std::uint64_t proposals() const {
+    const std::lock_guard lock(mutex_);
+    return proposals_;
+  }
+  std::uint64_t queries() const {
+    const std::lock_guard lock(mutex_);
+    return queries_;
+  }
   const MapView& rows() const { return rows_; }
   state::Machine& machine() { return machine_; }
 
  private:
-  mutable std::mutex mutex_;
+  mutable std::recursive_mutex mutex_;  // what `before` is given may ask the port
   Shards shards_;
   state::Machine machine_;
   MapView rows_;
