@@ -308,7 +308,8 @@ void Cluster::restart_later(size_t node, Time max) {
 bool Cluster::expendable(size_t node) {
   for (const bool lost : lost_)
     if (lost) return false;
-  // A ring of two needs both.
+  // A ring of two needs both, and one that was proposed may still come.
+  if (world_.small_ring_proposed) return false;
   for (const auto& n : world_.nodes)
     if (world_.options.membership && world_.membership.in_ring(n->number()) && n->configured().size() < 3) return false;
   for (size_t g = 0; g < world_.groups(); g++) {

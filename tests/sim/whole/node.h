@@ -64,6 +64,7 @@ struct World {
   std::optional<size_t> dropped_kind;          // of message, between all nodes
   uint64_t trace = 0, steps = 0, snapshots = 0, corrupt_rejected = 0, read_at_disk = 0;
   bool verbose = false, calm = false, force_adoption = false;
+  bool small_ring_proposed = false;            // of fewer than three nodes, and not known to have come to nothing
 
   Time delay(Time max) { return Time{static_cast<int64_t>(random.below(static_cast<uint64_t>(max.count()) + 1))}; }
   size_t groups() const { return options.shards + 1; }

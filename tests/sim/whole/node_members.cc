@@ -160,6 +160,7 @@ void Node::look_at_adoption() {
   if (!decided.command) return;
   adopting_ = true;
   if (world_.verbose) fmt::print("{:>9} us node {} proposes a ring of {} nodes\n", world_.events.now().count() / 1000, number_, decided.command->nodes.size());
+  if (decided.command->nodes.size() < 3) world_.small_ring_proposed = true;
   propose_system(*decided.command, [this] { adopting_ = false; });
 }
 
