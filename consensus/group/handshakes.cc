@@ -105,7 +105,11 @@ net::Task<Welcome> Engine::greet(Hello from) {
     if (refused_.size() > kNodesMax) refused_.clear();
     co_return welcome;
   }
-  if (!system_ && !from.cluster_id.empty()) must_join_ = true;
+  if (!system_ && !from.cluster_id.empty()) {
+    must_join_ = true;
+    // As in welcomed(): the state may come over this connection before any of our own has been welcomed.
+    recovery_seen_ = std::max(recovery_seen_, from.recovery_epoch);
+  }
   KR_CO_CHECK(co_await remember(from.from, from.self));
   if (const auto slot = slot_of(from.from); slot && from.purpose == Hello::Purpose::kRaft) inbound_[*slot] = from.self.incarnation;
   welcome.accepted = true;
