@@ -62,8 +62,9 @@ void fill(kv::Store& store, ShardId shard = kShard) {
   put(store, kv::Family::kTag, Toy::key(kOther, "of the sender alone"), "x");
 }
 
-/// What the snapshot must replace, and what it must not touch.
+/// What the snapshot must replace, and what it must not touch. A replica knows the offer's term durably before it installs (Engine::install).
 void fill_target(kv::Store& store) {
+  put(store, kv::Family::kRaft, hard_state_key(kShard), encode_hard_state(kShard, {.term = meta().term, .vote = {}}));
   put(store, kv::Family::kTag, Toy::key(kShard, "old"), "must go");
   put(store, kv::Family::kTag, Toy::key(kOther, "mine"), "must stay");
 }
@@ -130,7 +131,9 @@ TEST_F(SnapshotFiles, HoldTheShardAndNothingElse) {
     ASSERT_TRUE((*import)->commit(install_rows(kShard, meta())));
     EXPECT_EQ(rows_of(*target, kShard), rows_of(source_, kShard));
     EXPECT_EQ(rows_of(*target, kOther).size(), 1U);
-    EXPECT_EQ(load_log(*target, kShard).value().boot.snap_index, meta().index);
+    const auto log = load_log(*target, kShard);
+    ASSERT_TRUE(log) << log.error().detail;
+    EXPECT_EQ(log->boot.snap_index, meta().index);
   }
 }
 
@@ -439,7 +442,9 @@ TEST_F(SnapshotStream, ACrashBeforeTheIngestChangesNothingAndAfterItAllIsThere) 
   auto target = kv::open_rocksdb(db, {}).value();
   EXPECT_EQ(rows_of(*target, kShard), rows_of(source_, kShard));
   EXPECT_EQ(rows_of(*target, kOther).size(), 1U);
-  EXPECT_EQ(load_log(*target, kShard).value().boot.applied, meta().index);
+  const auto log = load_log(*target, kShard);
+  ASSERT_TRUE(log) << log.error().detail;
+  EXPECT_EQ(log->boot.applied, meta().index);
   Snapshots receiver(*target, this->receiver());
   EXPECT_FALSE(fs::exists(kept())) << "a leftover of what is ingested";
 }

@@ -1,0 +1,14 @@
+// The unit tests' main: GoogleTest's, with the product's own lines held back, so that what a failing program prints is the failure.
+//   KRAKEN_TEST_LOG=1 ctest --test-dir build/release -R NAME --verbose     shows them
+#include <cstdlib>
+
+#include <gtest/gtest.h>
+
+#include "src/base/log.h"
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  if (std::getenv("KRAKEN_TEST_LOG") == nullptr)
+    kraken::log::configure(kraken::log::Level::kWarn, kraken::log::Format::kConsole, "test");
+  return RUN_ALL_TESTS();
+}
