@@ -6,7 +6,7 @@ KRAKEN_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # Everything comes from Debian 12. What each is for: docs/architecture.md, "Dependencies".
 KRAKEN_PACKAGES=(
   clang-19 lld-19 llvm-19 libclang-rt-19-dev cmake ninja-build ccache pkg-config git python3 ca-certificates
-  libboost1.81-dev librocksdb-dev libsnappy-dev libbz2-dev liblz4-dev libzstd-dev zlib1g-dev libssl-dev
+  libboost1.81-dev librocksdb-dev libsnappy-dev libbz2-dev liblz4-dev libzstd-dev zlib1g-dev libdeflate-dev libssl-dev
   nlohmann-json3-dev libxxhash-dev libmurmurhash-dev protobuf-compiler libprotobuf-dev libyaml-cpp-dev
   libspdlog-dev libfmt-dev libcli11-dev prometheus-cpp-dev libcivetweb-dev libre2-dev libjemalloc-dev libgtest-dev libgmock-dev
   skopeo

@@ -45,23 +45,36 @@ std::string join(const std::vector<std::string>& labels) {
   return out;
 }
 
-/// (i): all who must, and the nodes that are new. Also that nobody comes with another data folder.
-std::string not_agreed(const AdoptionView& view, const Candidate& wish) {
+/// Who could hear the newcomers that the leader refuses, not being in the new ring itself.
+std::string better_leader(const AdoptionView& view, const Candidate& wish) {
+  if (wish.find(view.leader)) return {};
+  for (const NodeReport* report : wish.for_it) {
+    const RingNode* row = view.state.active(report->label);
+    if (row && std::ranges::find(view.system_voters, row->member) != view.system_voters.end()) return report->label;
+  }
+  return {};
+}
+
+/// (i): all who must, and the nodes that are new. Also that nobody comes with another data folder. It waits for nothing: they agree.
+Adoption agreement(const AdoptionView& view, const Candidate& wish) {
+  const auto wait = [](std::string why, std::string leader = {}) {
+    return Adoption{.command = {}, .waits_for = std::move(why), .hand_over_to = std::move(leader)};
+  };
   std::vector<std::string> others, unheard;
   for (const NodeReport& report : view.reports)
     if (wish.find(report.label) && std::ranges::find(wish.for_it, &report) == wish.for_it.end()) others.push_back(report.label);
   if (!others.empty() && !mutant(Mutant::kAdoptedByOne))
-    return fmt::format("{} of {} nodes have the new hashstate; another one has {}", wish.for_it.size(), wish.nodes->size(), join(others));
+    return wait(fmt::format("{} of {} nodes have the new hashstate; another one has {}", wish.for_it.size(), wish.nodes->size(), join(others)));
   for (const WishNode& node : *wish.nodes)
     if (!view.state.active(node.label) && std::ranges::none_of(wish.for_it, [&](const auto* report) { return report->label == node.label; }))
       unheard.push_back(node.label);
-  if (!unheard.empty()) return fmt::format("the new hashstate adds {}, which has not been heard", join(unheard));
+  if (!unheard.empty()) return wait(fmt::format("the new hashstate adds {}, which has not been heard", join(unheard)), better_leader(view, wish));
   for (const NodeReport* report : wish.for_it) {
     const RingNode* row = view.state.active(report->label);
     if (row && row->incarnation != report->incarnation)
-      return fmt::format("{} runs with another metadata folder than the ring's: replace it first (kraken repair replace {})", report->label, report->label);
+      return wait(fmt::format("{} runs with another metadata folder than the ring's: replace it first (kraken repair replace {})", report->label, report->label));
   }
-  return {};
+  return wait({});
 }
 
 /// (ii)
@@ -103,7 +116,7 @@ std::string lost_quorum(const AdoptionView& view, const SystemState& after, cons
 Adoption decide_adoption(const AdoptionView& view, const Order& order) {
   const auto wish = candidate(view);
   if (!wish) return {};
-  if (std::string why = not_agreed(view, *wish); !why.empty()) return {.command = {}, .waits_for = std::move(why)};
+  if (Adoption waits = agreement(view, *wish); !waits.waits_for.empty()) return waits;
   if (std::string why = no_majority(view, *wish); !why.empty()) return {.command = {}, .waits_for = std::move(why)};
   AdoptRing command{.prev_epoch = view.state.epoch, .force = view.force, .nodes = {}};
   for (const WishNode& node : *wish->nodes) {

@@ -7,6 +7,8 @@
 //   (iii) all have reported it for `stable_for` without a break;
 //   (iv)  at most one node leaves, and every shard has a quorum of live voters both before and after;
 //   (v)   every shard has satisfied the ring before.
+// A leader whom the new ring does not have keeps the old hashstate and refuses those whom the new one adds; so it lets one lead who has
+// the new one, and can hear them.
 // `force` waives (iii) to (v). Wrong decisions could cost availability, never data: the quorum of a shard is in its own log.
 // Threads: pure functions.
 
@@ -30,6 +32,7 @@ struct NodeReport {
 
 struct AdoptionView {
   const SystemState& state;
+  std::string leader;  // group 0's, who asks
   std::vector<NodeReport> reports;
   std::vector<std::uint32_t> system_voters;  // member numbers: group 0's configuration in force
   Duration stable_for = std::chrono::seconds(30);
@@ -40,6 +43,8 @@ struct Adoption {
   std::optional<AdoptRing> command;
   /// What a ring that somebody wishes for waits for; empty if nobody wishes for another one, or if there is a command.
   std::string waits_for;
+  /// If not empty: who shall lead group 0 instead, for the new ring's sake.
+  std::string hand_over_to{};
 };
 
 Adoption decide_adoption(const AdoptionView& view, const Order& order);

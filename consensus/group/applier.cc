@@ -32,17 +32,13 @@ Applier::Applier(kv::Store& store, StateMachine& machine, std::uint16_t shards, 
 Applier::~Applier() { stop(); }
 
 void Applier::submit(std::vector<Job> jobs) {
-  bool idle = false;
-  {
-    const std::scoped_lock lock(mutex_);
-    if (stopping_) return;
-    idle = queue_.empty();
-    for (Job& job : jobs) queue_.push_back({.job = std::move(job), .work = {}});
-  }
-  if (idle) wake_.notify_one();
+  std::vector<Item> items;
+  items.reserve(jobs.size());
+  for (Job& job : jobs) items.push_back({.job = std::move(job), .work = {}});
+  queue_.push(std::move(items));
 }
 
-void Applier::run(std::move_only_function<void()> work) { push({.job = std::nullopt, .work = std::move(work)}); }
+void Applier::run(std::move_only_function<void()> work) { queue_.push({.job = std::nullopt, .work = std::move(work)}); }
 
 void Applier::restore(ShardId shard, std::move_only_function<void()> done) {
   run([this, shard, done = std::move(done)]() mutable {
@@ -64,17 +60,6 @@ void Applier::restore(ShardId shard, std::move_only_function<void()> done) {
     machine_.restored(shard, store_);
     if (done) done();
   });
-}
-
-void Applier::push(Item item) {
-  bool idle = false;
-  {
-    const std::scoped_lock lock(mutex_);
-    if (stopping_) return;
-    idle = queue_.empty();
-    queue_.push_back(std::move(item));
-  }
-  if (idle) wake_.notify_one();
 }
 
 std::shared_ptr<const kv::View> Applier::view() const {
@@ -109,34 +94,17 @@ void Applier::keep_digests(const Turn& turn) {
   }
 }
 
-std::size_t Applier::queued() const {
-  const std::scoped_lock lock(mutex_);
-  return queue_.size();
-}
-
 void Applier::stop(bool drop) {
-  {
-    const std::scoped_lock lock(mutex_);
-    stopping_ = true;
-    if (drop) drop_.store(true);
-  }
-  wake_.notify_one();
+  queue_.close(drop);
   if (thread_.joinable()) thread_.join();
 }
 
 void Applier::loop() {
   pthread_setname_np(pthread_self(), "raft/apply");
-  for (;;) {
-    std::vector<Item> items;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-      if (drop_ || (stopping_ && queue_.empty())) return;
-      items.swap(queue_);
-    }
+  for (std::vector<Item> items = queue_.take(); !items.empty(); items = queue_.take()) {
     Turn turn(store_, machine_, sessions_);
     for (Item& item : items) {
-      if (drop_) return;
+      if (queue_.dropped()) return;
       if (item.job) {
         apply(*item.job, turn);
         if (turn.rows.bytes() >= kTurnBytes) finish(turn);
@@ -151,7 +119,7 @@ void Applier::loop() {
 
 void Applier::apply(Job& job, Turn& turn) {
   const State& published = states_[job.shard.value()];
-  for (raft::Index next = job.from; next <= job.to && !drop_;) {
+  for (raft::Index next = job.from; next <= job.to && !queue_.dropped();) {
     if (job.entries.empty() || job.entries.front().index != next) {
       auto read = read_entries(store_, job.shard, next, job.to, kReadBytes);
       if (!read) die(job.shard, read.error());
@@ -186,7 +154,7 @@ void Applier::apply(Job& job, Turn& turn) {
 
 void Applier::finish(Turn& turn) {
   static metrics::Counter& entry_total = metrics::counter("kr_raft_applied_entries_total", "Log entries applied");
-  if (turn.rows.empty() || drop_) return;
+  if (turn.rows.empty() || queue_.dropped()) return;
   const std::map<ShardId, AppliedState> progress = turn.rows.progress();
   if (const auto written = store_.write(turn.rows.take_batch(), kv::Durability::kBuffered); !written)
     die(progress.begin()->first, written.error());

@@ -5,7 +5,6 @@
 // with the applied index that belongs to it, and the log goes on from there (consensus §2.9).
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "consensus/group/apply_turn.h"
+#include "consensus/group/batch_queue.h"
 #include "consensus/group/log_store.h"
 #include "consensus/group/pending.h"
 #include "consensus/group/sessions.h"
@@ -66,7 +66,7 @@ class Applier {
   std::pair<raft::Index, StateDigest> digest(ShardId shard) const;
   /// Of the rows as they were at `index`, one of the last kDigestsKept that were applied since the start; else nothing.
   std::optional<StateDigest> digest_at(ShardId shard, raft::Index index) const;
-  std::size_t queued() const;
+  std::size_t queued() const { return queue_.size(); }
 
   /// Applies what is queued, then joins. With `drop`, stops at once (tests: a power cut).
   void stop(bool drop = false);
@@ -88,7 +88,6 @@ class Applier {
   };
   struct Turn;
 
-  void push(Item item);
   void loop();
   void apply(Job& job, Turn& turn);
   void finish(Turn& turn);
@@ -107,11 +106,7 @@ class Applier {
   mutable std::mutex view_mutex_;  // guards view_
   mutable std::shared_ptr<const kv::View> view_;
 
-  mutable std::mutex mutex_;  // guards the rest
-  std::condition_variable wake_;
-  std::vector<Item> queue_;
-  bool stopping_ = false;
-  std::atomic<bool> drop_{false};
+  BatchQueue<Item> queue_;
   std::thread thread_;
 };
 

@@ -314,6 +314,7 @@ class Engine {
   Hello hello(std::size_t peer, Hello::Purpose purpose) const;
   net::Task<Welcome> greet(Hello hello);
   net::Task<void> welcomed(std::size_t peer, Welcome welcome);
+  void heard_of_cluster(const Incarnation& cluster_id, std::uint64_t recovery_epoch);
   std::string bygone(const std::string& label, std::uint64_t recovery_epoch) const;
   /// Why not to talk to the node that says this of itself; empty if all is well.
   std::string objection(const std::string& label, const Incarnation& cluster_id, const PeerMemory& self, std::span<const std::uint32_t> earlier);

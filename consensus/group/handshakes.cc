@@ -78,6 +78,14 @@ std::string Engine::objection(const std::string& label, const Incarnation& clust
   return {};
 }
 
+/// A node without a cluster never founds one beside another; and whoever is taken in by one that came through a recovery belongs
+/// to what came after it.
+void Engine::heard_of_cluster(const Incarnation& cluster_id, std::uint64_t recovery_epoch) {
+  if (system_ || cluster_id.empty()) return;
+  must_join_ = true;
+  recovery_seen_ = std::max(recovery_seen_, recovery_epoch);
+}
+
 net::Task<Welcome> Engine::greet(Hello from) {
   Welcome welcome{.label = options_.label,
                   .cluster_id = system_ ? system_->cluster_id : Incarnation{},
@@ -105,11 +113,8 @@ net::Task<Welcome> Engine::greet(Hello from) {
     if (refused_.size() > kNodesMax) refused_.clear();
     co_return welcome;
   }
-  if (!system_ && !from.cluster_id.empty()) {
-    must_join_ = true;
-    // As in welcomed(): the state may come over this connection before any of our own has been welcomed.
-    recovery_seen_ = std::max(recovery_seen_, from.recovery_epoch);
-  }
+  // The state may come over this connection before any of our own has been welcomed.
+  heard_of_cluster(from.cluster_id, from.recovery_epoch);
   KR_CO_CHECK(co_await remember(from.from, from.self));
   if (const auto slot = slot_of(from.from); slot && from.purpose == Hello::Purpose::kRaft) inbound_[*slot] = from.self.incarnation;
   welcome.accepted = true;
@@ -119,7 +124,7 @@ net::Task<Welcome> Engine::greet(Hello from) {
 net::Task<void> Engine::welcomed(std::size_t peer, Welcome welcome) {
   const Member member = transport_->address(peer);
   // Whoever refuses us may still tell that there is a cluster.
-  if (!system_ && !welcome.cluster_id.empty()) must_join_ = true;
+  heard_of_cluster(welcome.cluster_id, 0);
   if (!welcome.accepted) co_return fail(Code::kDenied, "{} refuses this node: {}", member.label, welcome.reason);
   if (welcome.label != member.label)
     co_return fail(Code::kDenied, "{}:{} answers as {}, the hashstate has {} there", member.host, member.port, welcome.label, member.label);
@@ -127,8 +132,7 @@ net::Task<void> Engine::welcomed(std::size_t peer, Welcome welcome) {
     co_return fail(Code::kDenied, "{}", why);
   if (std::string why = bygone(welcome.label, welcome.recovery_epoch); !why.empty() && !welcome.cluster_id.empty())
     co_return fail(Code::kDenied, "{}", why);
-  // Whoever is taken in by a cluster that came through a recovery belongs to what came after it.
-  if (!system_ && !welcome.cluster_id.empty()) recovery_seen_ = std::max(recovery_seen_, welcome.recovery_epoch);
+  heard_of_cluster(welcome.cluster_id, welcome.recovery_epoch);
   KR_CO_CHECK(co_await remember(welcome.label, welcome.self));
   linked_[peer] = welcome.self.incarnation;
   co_return Result<>{};

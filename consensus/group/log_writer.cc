@@ -8,6 +8,7 @@
 #include "src/base/metrics.h"
 
 namespace kraken::group {
+
 LogWriter::LogWriter(kv::Store& store, const Clock& clock, Persisted persisted)
     : store_(store), clock_(clock), persisted_(std::move(persisted)), thread_([this] { work(); }) {}
 
@@ -17,39 +18,28 @@ void LogWriter::submit(std::vector<Write> writes) {
   std::vector<Item> items;
   items.reserve(writes.size());
   for (Write& write : writes) items.emplace_back().write = std::move(write);
-  push(std::move(items));
+  queue_.push(std::move(items));
 }
 
 void LogWriter::compact(Compaction compaction, std::function<void()> done) {
-  std::vector<Item> items(1);
-  items[0].compaction = std::move(compaction);
-  items[0].after = std::move(done);
-  push(std::move(items));
+  Item item;
+  item.compaction = std::move(compaction);
+  item.after = std::move(done);
+  queue_.push(std::move(item));
 }
 
 void LogWriter::put(kv::Batch batch, std::function<void()> done) {
-  std::vector<Item> items(1);
-  items[0].batch = std::move(batch);
-  if (done) items[0].after = std::move(done);
-  push(std::move(items));
+  Item item;
+  item.batch = std::move(batch);
+  if (done) item.after = std::move(done);
+  queue_.push(std::move(item));
 }
 
 void LogWriter::run(std::move_only_function<void()> job) {
-  std::vector<Item> items(1);
-  items[0].after = std::move(job);
-  items[0].alone = true;
-  push(std::move(items));
-}
-
-void LogWriter::push(std::vector<Item> items) {
-  bool idle = false;
-  {
-    const std::scoped_lock lock(mutex_);
-    if (stopping_) return;
-    idle = queue_.empty();
-    for (Item& item : items) queue_.push_back(std::move(item));
-  }
-  if (idle) wake_.notify_one();
+  Item item;
+  item.after = std::move(job);
+  item.alone = true;
+  queue_.push(std::move(item));
 }
 
 Duration LogWriter::outstanding() const {
@@ -57,31 +47,14 @@ Duration LogWriter::outstanding() const {
   return began == 0 ? Duration::zero() : clock_.monotonic() - Duration(began);
 }
 
-std::size_t LogWriter::queued() const {
-  const std::scoped_lock lock(mutex_);
-  return queue_.size();
-}
-
 void LogWriter::stop(bool drop) {
-  {
-    const std::scoped_lock lock(mutex_);
-    stopping_ = true;
-    drop_ = drop_ || drop;
-  }
-  wake_.notify_one();
+  queue_.close(drop);
   if (thread_.joinable()) thread_.join();
 }
 
 void LogWriter::work() {
   pthread_setname_np(pthread_self(), "raft/log");
-  for (;;) {
-    std::vector<Item> items;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-      if (drop_ || (stopping_ && queue_.empty())) return;
-      items.swap(queue_);
-    }
+  for (std::vector<Item> items = queue_.take(); !items.empty(); items = queue_.take()) {
     // A job divides what stands before it from what comes after.
     std::vector<Item> batch;
     for (Item& item : items) {

@@ -4,14 +4,13 @@
 // A failed write ends the process: its outcome is unknown (the store sees to that).
 
 #include <atomic>
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "consensus/group/batch_queue.h"
 #include "consensus/group/log_store.h"
 #include "consensus/raft/types.h"
 #include "src/base/clock.h"
@@ -54,7 +53,7 @@ class LogWriter {
   Duration outstanding() const;
   /// Syncs so far, and what waits.
   std::uint64_t syncs() const { return syncs_.load(std::memory_order_relaxed); }
-  std::size_t queued() const;
+  std::size_t queued() const { return queue_.size(); }
 
   /// Writes what is queued, then joins. With `drop`, nothing more is written (tests: a power cut).
   void stop(bool drop = false);
@@ -67,7 +66,6 @@ class LogWriter {
     std::move_only_function<void()> after;  // once the batch it is in is durable
     bool alone = false;                     // `after` is a job: runs between batches
   };
-  void push(std::vector<Item> items);
   void work();
   void write(std::vector<Item>& items);
 
@@ -77,11 +75,7 @@ class LogWriter {
   std::atomic<std::int64_t> began_{0};  // with what it is busy with; 0: idle
   std::atomic<std::uint64_t> syncs_{0};
 
-  mutable std::mutex mutex_;  // guards the rest
-  std::condition_variable wake_;
-  std::vector<Item> queue_;
-  bool stopping_ = false;
-  bool drop_ = false;
+  BatchQueue<Item> queue_;
   std::thread thread_;
 };
 

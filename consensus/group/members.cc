@@ -14,6 +14,7 @@ namespace {
 constexpr Duration kReportLife = std::chrono::seconds(4);   // reports come once a second
 constexpr Duration kFedLately = std::chrono::seconds(10);   // a leader's beats come many times a second
 constexpr Duration kKnockLife = std::chrono::seconds(30);   // a stranger knocks about once a second
+constexpr Duration kHandOverPause = std::chrono::seconds(5);  // an attempt that failed is not repeated at once: proposals wait meanwhile
 constexpr std::size_t kSlotsMax = 4 * kNodesMax;
 
 }  // namespace
@@ -167,13 +168,13 @@ Result<> Engine::on_report(std::size_t peer, std::string_view payload) {
 
 /// Once a second; acts on the leader of group 0 alone.
 void Engine::look_at_adoption() {
-  const Group* system = group_of(kSystemShard);
+  Group* system = group_of(kSystemShard);
   if (!system_ || !system || !system->serving || !system->core.view().is_leader) {
     adoption_waits_for_.clear();
     return;
   }
-  AdoptionView view{.state = *system_, .reports = {}, .system_voters = {}, .stable_for = options_.timings.adopt_after,
-                    .force = now_ < adopt_force_until_};
+  AdoptionView view{.state = *system_, .leader = options_.label, .reports = {}, .system_voters = {},
+                    .stable_for = options_.timings.adopt_after, .force = now_ < adopt_force_until_};
   for (const raft::ReplicaId id : system->core.conf().voters) view.system_voters.push_back(raft::member_of(id));
   view.reports.push_back({.label = options_.label, .incarnation = identity_.incarnation, .wish = own_report().wish, .since = now_ - started_});
   for (std::size_t peer = 0; peer < members_.size(); ++peer) {
@@ -186,6 +187,12 @@ void Engine::look_at_adoption() {
   if (!adoption_waits_for_.empty() && adoption_waits_for_ != adoption_sentence_)
     log::info("raft.adoption", "epoch={} waits_for=\"{}\"", system_->epoch, adoption_waits_for_);
   adoption_sentence_ = adoption_waits_for_;
+  if (!decided.hand_over_to.empty() && now_ >= system->next_return) {
+    log::info("raft.adoption", "epoch={} leads_instead={}", system_->epoch, decided.hand_over_to);
+    system->next_return = now_ + kHandOverPause;
+    transfer(kSystemShard, decided.hand_over_to);
+    return;
+  }
   if (!decided.command || adopting_) return;
   adopting_ = true;
   adopt_force_until_ = {};

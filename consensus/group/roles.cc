@@ -33,9 +33,9 @@ void Engine::housekeeping() {
   for (const auto& group : groups_) {
     if (group && group->serving) ++led;
   }
-  rebalance();
   send_reports();
   look_at_adoption();
+  rebalance();
   if (now_ >= next_digests_) {
     next_digests_ = now_ + options_.timings.digests;
     say_digests();
@@ -52,6 +52,8 @@ void Engine::rebalance() {
   int moves = 16;
   for (const auto& group : groups_) {
     if (!group || !group->serving || sick_ || now_ < group->next_return) continue;
+    // Who leads group 0 while another ring is wished for may have been asked to for its sake (Adoption::hand_over_to).
+    if (group->shard == kSystemShard && (adopting_ || !adoption_waits_for_.empty())) continue;
     // Only one that votes can lead; while replicas move, nobody is preferred.
     const auto& wanted = targets_[group->shard.value()].voters;
     if (wanted.empty() || group->moving || group->core.conf().joint()) continue;

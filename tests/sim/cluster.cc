@@ -6,6 +6,7 @@
 
 #include "consensus/raft/quorum.h"
 #include "tests/sim/describe.h"
+#include "tests/sim/partition.h"
 
 namespace kraken::sim {
 
@@ -109,30 +110,7 @@ void Cluster::partition() {
   if (n == 1) return;
   Node* l = leader();
   const size_t victim = l != nullptr && r.chance(0.6) ? raw(l->id()) - 1 : r.below(n);
-  std::vector<bool> left(n), right(n);
-  switch (r.below(5)) {
-    case 0:  // isolate one
-      for (size_t i = 0; i < n; i++) (i == victim ? left : right)[i] = true;
-      world_.network->split(left, right);
-      break;
-    case 1:  // halves
-      for (size_t i = 0; i < n; i++) (r.chance(0.5) ? left : right)[i] = true;
-      world_.network->split(left, right);
-      break;
-    case 2: {  // a bridge: two halves that only one node hears
-      for (size_t i = 0; i < n; i++) (r.chance(0.5) ? left : right)[i] = true;
-      const size_t bridge = r.below(n);
-      left[bridge] = right[bridge] = true;
-      world_.network->split(left, right);
-      break;
-    }
-    case 3:  // one that speaks and does not hear
-      for (size_t i = 0; i < n; i++) world_.network->set_cut(i, victim, i != victim);
-      break;
-    case 4:  // one that hears and is not heard
-      for (size_t i = 0; i < n; i++) world_.network->set_cut(victim, i, i != victim);
-      break;
-  }
+  sim::partition(*world_.network, n, victim, 5, r);
   // The connections may break with it, and then both ends take the other for dead.
   if (r.chance(0.5))
     for (size_t a = 0; a < n; a++)

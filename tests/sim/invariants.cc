@@ -126,11 +126,7 @@ void Invariants::check_conf(const Core& core, const Core::View& v, const Output&
     const ConfState& before = core.conf_at(v.commit);
     const std::optional<ConfState> after = decode_conf(*e.data);
     require(after.has_value(), "10 configurations", "undecodable");
-    std::vector<ReplicaId> old_voters = before.voters, new_voters = after->voters;
-    std::sort(old_voters.begin(), old_voters.end());
-    std::sort(new_voters.begin(), new_voters.end());
-    const bool same = old_voters == new_voters;
-    if (!same && !after->joint()) violated("10 configurations", "voters changed in one step");
+    if (!same_voters(before, *after) && !after->joint()) violated("10 configurations", "voters changed in one step");
   }
 }
 

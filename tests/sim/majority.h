@@ -20,4 +20,9 @@ bool quorum_holds(const raft::ConfState& conf, Holds holds) {
   return most_hold(conf.voters, holds) && (conf.outgoing.empty() || most_hold(conf.outgoing, holds));
 }
 
+/// Whether the step from one configuration to the other is safe without a joint one between: the same voters.
+inline bool same_voters(const raft::ConfState& one, const raft::ConfState& other) {
+  return std::is_permutation(one.voters.begin(), one.voters.end(), other.voters.begin(), other.voters.end());
+}
+
 }  // namespace kraken::sim

@@ -6,6 +6,7 @@
 
 #include "consensus/group/replica.h"
 #include "consensus/raft/quorum.h"
+#include "tests/sim/partition.h"
 #include "tests/sim/whole/mutants.h"
 
 namespace kraken::sim::whole {
@@ -219,37 +220,7 @@ void Cluster::partition() {
   if (n == 1) return;
   Node* l = leader(any_shard());
   const size_t victim = l != nullptr && r.chance(0.6) ? l->number() : r.below(n);
-  std::vector<bool> left(n), right(n);
-  switch (r.below(6)) {
-    case 0:  // isolate one
-      for (size_t i = 0; i < n; i++) (i == victim ? left : right)[i] = true;
-      world_.links->split(left, right);
-      break;
-    case 1:  // halves
-      for (size_t i = 0; i < n; i++) (r.chance(0.5) ? left : right)[i] = true;
-      world_.links->split(left, right);
-      break;
-    case 2: {  // a bridge: two halves that only one node hears
-      for (size_t i = 0; i < n; i++) (r.chance(0.5) ? left : right)[i] = true;
-      const size_t bridge = r.below(n);
-      left[bridge] = right[bridge] = true;
-      world_.links->split(left, right);
-      break;
-    }
-    case 3:  // one that speaks and does not hear
-      for (size_t i = 0; i < n; i++) world_.links->set_cut(i, victim, i != victim);
-      break;
-    case 4:  // one that hears and is not heard
-      for (size_t i = 0; i < n; i++) world_.links->set_cut(victim, i, i != victim);
-      break;
-    case 5:  // a ring of majorities: each hears its neighbours alone
-      for (size_t a = 0; a < n; a++)
-        for (size_t b = 0; b < n; b++) {
-          const size_t apart = a > b ? a - b : b - a;
-          world_.links->set_cut(a, b, apart > std::max<size_t>(1, n / 4) && n - apart > std::max<size_t>(1, n / 4));
-        }
-      break;
-  }
+  sim::partition(*world_.links, n, victim, 6, r);
   // The connections may break with it, and then both ends take the other for dead.
   if (r.chance(0.5))
     for (size_t a = 0; a < n; a++)

@@ -121,7 +121,7 @@ void Node::open_membership(std::optional<SystemState> system) {
   destroying_.clear();
   questions_.clear();
   started_ = now_;
-  next_moves_ = next_report_ = next_state_ = next_replace_ = Time{};
+  next_moves_ = next_report_ = next_state_ = next_replace_ = next_hand_over_ = Time{};
   joining_ = adopting_ = false;
   self_member_ = 0;
   if (system_) bind_members();

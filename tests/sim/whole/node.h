@@ -390,7 +390,7 @@ class Node {
   std::vector<uint64_t> tombstones_;           // by shard
   std::set<ShardId> destroying_;
   std::map<uint64_t, Asked> questions_;
-  Time started_{}, next_moves_{}, next_report_{}, next_state_{}, next_replace_{};
+  Time started_{}, next_moves_{}, next_report_{}, next_state_{}, next_replace_{}, next_hand_over_{};
   bool joining_ = false, adopting_ = false;
   std::string adoption_waits_for_;
 };

@@ -18,7 +18,7 @@ using group::RingNode;
 namespace {
 
 constexpr Time kReportEach = ms(100), kReportLife = ms(800), kFedLately = ms(1'000);
-constexpr Time kStateEach = ms(500);
+constexpr Time kStateEach = ms(500), kHandOverPause = ms(500);
 constexpr Time kHears = ms(450);          // a node says something every 200 ms
 constexpr Time kKnockLife = ms(1'000);
 constexpr Time kReplaceEach = ms(300);
@@ -141,11 +141,11 @@ void Node::membership_turn() {
 // ---- another ring ----
 
 void Node::look_at_adoption() {
-  const Group* system = group(kSystemShard);
+  Group* system = group(kSystemShard);
   if (!system_ || !system || adopting_) return;
   const auto v = system->core.view();
   if (!v.serving || !v.is_leader) return;
-  group::AdoptionView view{.state = *system_, .reports = {}, .system_voters = {}, .stable_for = world_.options.adopt_after, .force = world_.force_adoption};
+  group::AdoptionView view{.state = *system_, .leader = label_of(number_), .reports = {}, .system_voters = {}, .stable_for = world_.options.adopt_after, .force = world_.force_adoption};
   for (const ReplicaId id : system->core.conf().voters) view.system_voters.push_back(raft::member_of(id));
   view.reports.push_back({.label = label_of(number_), .incarnation = identity_.incarnation, .wish = hashstate_, .since = now_ - started_});
   for (size_t peer = 0; peer < world_.nodes.size(); peer++) {
@@ -157,6 +157,15 @@ void Node::look_at_adoption() {
   if (world_.verbose && decided.waits_for != adoption_waits_for_ && !decided.waits_for.empty())
     fmt::print("{:>9} us node {} leads group 0: {}\n", world_.events.now().count() / 1000, number_, decided.waits_for);
   adoption_waits_for_ = std::move(decided.waits_for);
+  if (!decided.hand_over_to.empty() && now_ >= next_hand_over_) {
+    next_hand_over_ = now_ + kHandOverPause;
+    for (const Core::Peer& peer : system->core.peers()) {
+      const RingNode* row = system_->member(raft::member_of(peer.id));
+      if (!row || row->label != decided.hand_over_to || !peer.voter) continue;
+      step(*system, raft::in::Transfer{peer.id});
+      return;
+    }
+  }
   if (!decided.command) return;
   adopting_ = true;
   if (world_.verbose) fmt::print("{:>9} us node {} proposes a ring of {} nodes\n", world_.events.now().count() / 1000, number_, decided.command->nodes.size());

@@ -306,10 +306,7 @@ void Oracle::check_conf(ShardId shard, const Track& t, const Core& core, const O
     const ConfState& before = core.conf_at(v.commit);
     const std::optional<ConfState> after = decode_conf(*e.data);
     require(after.has_value(), "10 configurations", "undecodable");
-    std::vector<ReplicaId> old_voters = before.voters, new_voters = after->voters;
-    std::sort(old_voters.begin(), old_voters.end());
-    std::sort(new_voters.begin(), new_voters.end());
-    if (old_voters != new_voters && !after->joint()) violated("10 configurations", "voters changed in one step");
+    if (!same_voters(before, *after) && !after->joint()) violated("10 configurations", "voters changed in one step");
     if (last > v.commit) violated("10 configurations", fmt::format("a change of shard {} begins before the one at {} is committed", shard.value(), raw(last)));
     last = e.index;
     const auto durable_to = [&](ReplicaId id) {

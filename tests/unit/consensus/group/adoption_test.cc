@@ -46,6 +46,8 @@ struct Case {
   std::string waits_for{};     // part of the sentence; empty with `adopted` empty: nothing to do
   std::string adopted{};       // labels of the command
   bool force = false, unsettled = false;
+  std::string leader = "a";
+  std::string hand_over_to{};
 };
 
 TEST(Adoption, FollowsItsRules) {
@@ -75,13 +77,21 @@ TEST(Adoption, FollowsItsRules) {
       {.name = "another weight", .ring = "abc", .reports = {report('a', wish("abc", 50)), report('b', wish("abc", 50)), report('c', wish("abc", 50))}, .adopted = "abc"},
       {.name = "the one before is not settled", .ring = "abc", .reports = {report('a', four), report('b', four), report('c', four), report('d', four)},
        .waits_for = "4 of 4 shards, or their blobs, are still moving", .unsettled = true},
+      {.name = "one comes and one goes: who goes leads, and refuses who comes", .ring = "abc",
+       .reports = {report('a', old), report('b', wish("bcd")), report('c', wish("bcd"))}, .waits_for = "adds d, which has not been heard", .hand_over_to = "b"},
+      {.name = "who goes and leads waits for the rest of the roll", .ring = "abc",
+       .reports = {report('a', old), report('b', wish("bcd")), report('c', old)}, .waits_for = "1 of 3 nodes have the new hashstate"},
+      {.name = "who stays leads: it waits", .ring = "abc", .reports = {report('a', old), report('b', wish("bcd")), report('c', wish("bcd"))},
+       .waits_for = "adds d, which has not been heard", .leader = "b"},
+      {.name = "one comes and one goes", .ring = "abc", .reports = {report('a', old), report('b', wish("bcd")), report('c', wish("bcd")), report('d', wish("bcd"))},
+       .adopted = "bcd", .leader = "b"},
       {.name = "another folder", .ring = "abc", .reports = {report('a', four), report('b', four), stranger, report('d', four)}, .waits_for = "kraken repair replace c"},
   };
   for (const Case& one : cases) {
     SystemState state = cluster(one.ring);
     if (one.unsettled) state.satisfied.assign(4, false);
     std::vector<std::uint32_t> voters = place(state, kSystemShard, turning).voters;
-    const AdoptionView view{.state = state, .reports = one.reports, .system_voters = voters, .stable_for = 30s, .force = one.force};
+    const AdoptionView view{.state = state, .leader = one.leader, .reports = one.reports, .system_voters = voters, .stable_for = 30s, .force = one.force};
     const Adoption decided = decide_adoption(view, turning);
     std::string adopted;
     if (decided.command)
@@ -92,6 +102,7 @@ TEST(Adoption, FollowsItsRules) {
     } else {
       EXPECT_NE(decided.waits_for.find(one.waits_for), std::string::npos) << one.name << ": " << decided.waits_for;
     }
+    EXPECT_EQ(decided.hand_over_to, one.hand_over_to) << one.name;
     if (decided.command) {
       EXPECT_EQ(state.apply(SystemCommand(*decided.command)), SystemOutcome::kDone) << one.name;
     }
@@ -102,6 +113,7 @@ TEST(Adoption, FollowsItsRules) {
 TEST(Adoption, AStrangersWishMovesNothing) {
   const SystemState state = cluster("abc");
   const AdoptionView view{.state = state,
+                          .leader = "a",
                           .reports = {report('a', wish("abc")), report('b', wish("abc")), report('c', wish("abc")), report('z', wish("z"))},
                           .system_voters = {1, 2, 3}};
   const Adoption decided = decide_adoption(view, {});

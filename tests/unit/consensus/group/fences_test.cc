@@ -223,6 +223,7 @@ TEST(DiskStall, AnIdleWriterLetsBeatsThrough) {
   Cluster cluster({.timings = timings});
   cluster.start_all();
   // On a slow machine some write does take longer than that; a writer that held beats back while it idles would never keep a leader.
+  // What an idle writer says of itself is proved in log_writer_test.cc.
   bool kept = false;
   for (int tries = 0; tries < 10 && !kept; ++tries) {
     const std::size_t leader = cluster.leader(kShard);

@@ -65,6 +65,36 @@ TEST_F(Recovery, OneOfThreeGoesOnAloneAndTheOthersAreRefused) {
   EXPECT_FALSE(cluster_.query(0, kShard, "get k19", Read::kLinearizable, 1s));
 }
 
+// The ring's state may come over the other's connection, before any of its own has been welcomed: it belongs to what came after the
+// recovery all the same.
+TEST_F(Recovery, WhoIsTakenInOverTheOthersConnectionIsTakenAtItsNextStartToo) {
+  cluster_.start_all();
+  ASSERT_TRUE(cluster_.propose(0, kShard, "put k 1"));
+  EXPECT_TRUE(Cluster::eventually([&] { return cluster_.node(2).status(kShard).applied == cluster_.node(0).status(kShard).applied; }));
+  for (std::size_t i = 0; i < 3; ++i) cluster_.kill(i);
+  destroy(0);
+  destroy(1);
+  const auto given = survivors({2});
+  ASSERT_TRUE(carry_out(plan_recovery(given).value(), given));
+  stores_.clear();
+  ASSERT_TRUE(cluster_.start(2));
+  cluster_.wait_ready(2);
+
+  ASSERT_TRUE(cluster_.start(0));
+  EXPECT_TRUE(Cluster::eventually([&] { return cluster_.node(0).not_ready().find("repair replace node0") != std::string::npos; }))
+      << cluster_.node(0).not_ready();
+  cluster_.stop(0);
+  ASSERT_TRUE(Cluster::eventually([&] { return net::block_on(cluster_.clients().next().executor(), cluster_.node(2).replace("node0")).has_value(); }));
+  NodeOptions astray = cluster_.node_options(0);
+  astray.members[2].port = 9;  // nobody: it reaches node2 only where the ring says it is, and hears of the ring from node2 alone
+  ASSERT_TRUE(cluster_.start(0, astray));
+  cluster_.wait_ready(0);
+  cluster_.stop(0);
+  ASSERT_TRUE(cluster_.start(0));
+  cluster_.wait_ready(0);
+  EXPECT_EQ(cluster_.query(0, kShard, "get k").value(), "1");
+}
+
 TEST_F(Recovery, TheLongestLogOfTheSurvivorsGoesOn) {
   Cluster five({.nodes = 5, .shards = 1, .kind = Kind::kRocks});
   // Three replicas of five nodes: whoever they are, two of them are lost with the other nodes, and one is left.

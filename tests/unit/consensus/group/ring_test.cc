@@ -130,6 +130,31 @@ TEST(Ring, ANodeIsTakenOutAndSaysWhenItIsSafeToStop) {
   more.verify({0, 1, 2});
 }
 
+// Who leaves keeps the old hashstate, and refuses who comes. When it leads group 0 it lets another one lead, who hears both.
+TEST(Ring, OneNodeComesAndOneGoesAtOnceAlsoWhenWhoGoesLeadsGroupZero) {
+  Cluster cluster(options(3));
+  cluster.start_all();
+  ASSERT_TRUE(cluster.propose(0, ShardId{1}, "put k0 1"));
+  // Where the ring prefers it to be, so that it comes back there, too.
+  const std::string preferred = cluster.node(0).voters(kSystemShard).front();
+  std::size_t leaver = 0;
+  while (cluster.label(leaver) != preferred) ++leaver;
+  const auto leads = [&] { return cluster.node(leaver).status(kSystemShard).serving; };
+  const std::size_t newcomer = cluster.add_member();
+  cluster.drop_member(leaver);
+  ASSERT_TRUE(cluster.start(newcomer));
+  cluster.roll({(leaver + 1) % 3, (leaver + 2) % 3});
+  Writer writer(cluster, {(leaver + 1) % 3, (leaver + 2) % 3});
+  cluster.node(cluster.leader(kSystemShard)).transfer(kSystemShard, preferred);
+  EXPECT_TRUE(Cluster::eventually([&] { return leads() || cluster.node((leaver + 1) % 3).ring()->epoch == 2; }));
+  ASSERT_TRUE(cluster.settled(2));
+  cluster.wait_ready(newcomer);
+  EXPECT_TRUE(Cluster::eventually([&] { return cluster.node(leaver).membership().standing.find("safe to stop") != std::string::npos; }));
+  cluster.stop(leaver);
+  EXPECT_EQ(writer.failed(), 0U);
+  EXPECT_GT(writer.verify({(leaver + 1) % 3, (leaver + 2) % 3, newcomer}), 0U);
+}
+
 TEST(Ring, ADiskThatIsGoneIsReplacedAndTheOldFolderNeverVotesAgain) {
   Cluster cluster(options(3));
   cluster.start_all();

@@ -47,6 +47,12 @@ TEST(Sha256, StreamInAnySplitGivesTheSameDigest) {
   }
 }
 
+TEST(Crc32, IsTheOneOfEthernetAndZip) {
+  EXPECT_EQ(crc32("123456789"), 0xcbf43926U);  // the check value of the catalogues
+  EXPECT_EQ(crc32("6789", crc32("12345")), 0xcbf43926U);
+  EXPECT_EQ(crc32(""), 0U);
+}
+
 TEST(Crc32, CombineEqualsTheWhole) {
   const std::string text = "the quick brown fox jumps over the lazy dog";
   for (std::size_t split = 0; split <= text.size(); ++split) {
