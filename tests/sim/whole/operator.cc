@@ -106,13 +106,15 @@ void Operator::calm(std::optional<size_t> dead) {
   if (r.chance(0.2)) wanted_[any_of(wanted_, r)] = static_cast<double>(r.between(20, 300));
 }
 
-/// All that are to come at once, and of those that are to leave one after the other, the dead one first. A node that is not in the new
-/// hashstate keeps the old one.
+/// All that are to come at once, and of those that are to leave one after the other, the dead one first; none where none stays, since
+/// somebody of the ring must want the next one. A node that is not in the new hashstate keeps the old one.
 void Operator::steer() {
   const Ring ring = adopted();
   Ring next = wanted_, leaving = ring;
   std::erase_if(leaving, [&](const auto& one) { return wanted_.contains(one.first); });
-  if (!leaving.empty()) leaving.erase(dead_ && leaving.contains(*dead_) ? *dead_ : leaving.begin()->first);
+  const bool some_stay = std::ranges::any_of(ring, [&](const auto& one) { return wanted_.contains(one.first); });
+  const bool all_there = std::ranges::all_of(wanted_, [&](const auto& one) { return ring.contains(one.first); });
+  if (!leaving.empty() && (some_stay || all_there)) leaving.erase(dead_ && leaving.contains(*dead_) ? *dead_ : leaving.begin()->first);
   next.merge(leaving);
   // A ring that needs the dead node can never be satisfied: kraken repair adopt --force.
   const SystemState& state = world_.membership.state();
