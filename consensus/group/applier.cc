@@ -26,7 +26,7 @@ struct Applier::Turn {
 };
 
 Applier::Applier(kv::Store& store, StateMachine& machine, std::uint16_t shards, Applied applied)
-    : store_(store), machine_(machine), applied_(std::move(applied)), states_(std::size_t{shards} + 1),
+    : store_(store), machine_(machine), applied_(std::move(applied)), states_(std::size_t{shards} + 1), rows_(store),
       digests_(std::size_t{shards} + 1), thread_([this] { loop(); }) {}
 
 Applier::~Applier() { stop(); }
@@ -102,7 +102,7 @@ void Applier::stop(bool drop) {
 void Applier::loop() {
   pthread_setname_np(pthread_self(), "raft/apply");
   for (std::vector<Item> items = queue_.take(); !items.empty(); items = queue_.take()) {
-    Turn turn(store_, machine_, sessions_);
+    Turn turn(rows_, machine_, sessions_);
     for (Item& item : items) {
       if (queue_.dropped()) return;
       if (item.job) {
@@ -112,6 +112,7 @@ void Applier::loop() {
       }
       finish(turn);
       item.work();
+      rows_.clear();  // it may have changed the store by other ways: rows that are imported or destroyed
     }
     finish(turn);
   }
@@ -156,8 +157,9 @@ void Applier::finish(Turn& turn) {
   static metrics::Counter& entry_total = metrics::counter("kr_raft_applied_entries_total", "Log entries applied");
   if (turn.rows.empty() || queue_.dropped()) return;
   const std::map<ShardId, AppliedState> progress = turn.rows.progress();
-  if (const auto written = store_.write(turn.rows.take_batch(), kv::Durability::kBuffered); !written)
-    die(progress.begin()->first, written.error());
+  const kv::Batch batch = turn.rows.take_batch();
+  if (const auto written = store_.write(batch, kv::Durability::kBuffered); !written) die(progress.begin()->first, written.error());
+  rows_.wrote(batch);
   {
     const std::scoped_lock lock(view_mutex_);
     view_.reset();

@@ -20,6 +20,7 @@
 #include "consensus/group/pending.h"
 #include "consensus/group/sessions.h"
 #include "consensus/group/state_machine.h"
+#include "storage/kv/row_cache.h"
 #include "storage/kv/store.h"
 
 namespace kraken::group {
@@ -99,6 +100,7 @@ class Applier {
   const Applied applied_;
   std::vector<State> states_;
   Sessions sessions_;
+  kv::RowCache rows_;  // the apply thread's
 
   mutable std::mutex digests_mutex_;  // guards digests_
   std::vector<Digests> digests_;

@@ -194,6 +194,10 @@ void Engine::step_timers() {
   for (std::size_t shard = 0; shard < deadlines_.size(); ++shard)
     if (deadlines_[shard] <= now_) step(*groups_[shard], raft::in::Timer{});
   if (now_ >= next_housekeeping_) housekeeping();
+  if (!held_.empty() && now_ >= held_until_) {
+    for (const ShardId shard : std::exchange(held_, {}))
+      if (Group* group = group_of(shard)) mark(*group);
+  }
   for (auto shard = active_.begin(); shard != active_.end();) {
     const ShardId id = *shard++;
     if (clients_[id.value()].due <= now_) pump(id);
@@ -203,6 +207,7 @@ void Engine::step_timers() {
 void Engine::rearm() {
   MonotonicTime next = std::min(next_housekeeping_, std::ranges::min(deadlines_));
   for (const ShardId shard : active_) next = std::min(next, clients_[shard.value()].due);
+  if (!held_.empty()) next = std::min(next, held_until_);
   if (next >= armed_ && armed_ > now_) return;
   armed_ = next;
   timer_->expires_after(std::max(next - now_, Duration(std::chrono::microseconds(100))));

@@ -131,7 +131,8 @@ class Engine {
       std::uint64_t ticket = 0;
     };
     std::deque<InFlight> in_flight;  // accepted proposals whose answer has not come from the applier
-    std::vector<raft::in::Propose> proposals;  // of this turn
+    std::vector<raft::in::Propose> proposals;  // of this turn, or held back
+    MonotonicTime proposed{};                  // when the last ones were given to the core
     std::vector<Origin> reads;                 // of this turn
     bool dirty = false;                        // is in dirty_
     MonotonicTime stamped{};   // leader: when replicated time was last advanced
@@ -403,6 +404,7 @@ class Engine {
   Duration age_of(const Group& group) const;
   void answer(Origin origin, Reply reply);
   void step_dirty();
+  bool held_back(const Group& group);
   void collect_clients(Group& group);
 
   const NodeOptions options_;
@@ -484,6 +486,8 @@ class Engine {
   // Clients.
   std::vector<ClientShard> clients_;  // by shard
   std::set<ShardId> active_;          // those that are not empty
+  std::set<ShardId> held_;            // led here, whose proposals wait for those in flight
+  MonotonicTime held_until_{};        // at the latest, if there are any
   std::vector<ShardId> dirty_clients_;
   std::unordered_map<std::uint64_t, Try> tries_;
   std::uint64_t next_id_ = 1;

@@ -47,6 +47,7 @@ void Engine::collect(Group& group) {
   for (raft::Output::Gated& gated : out_.send_after) group.gated.push_back(std::move(gated));
   collect_clients(group);
   if (raft::raw(out_.commit_from) != 0) {
+    if (!group.proposals.empty()) mark(group);  // held back until now
     Applier::Job job{.shard = group.shard, .from = out_.commit_from, .to = out_.commit_to, .entries = {},
                      .want_answers = !group.in_flight.empty(), .waiting = {}};
     group.core.copy_tail(job.from, job.to, kApplyCopyBytes, job.entries);

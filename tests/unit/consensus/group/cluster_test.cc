@@ -241,6 +241,28 @@ TEST(Cluster, ManyProposalsShareFewSyncs) {
   }
 }
 
+// A busy leader holds a shard's proposals back while others of the shard are in flight (Engine::held_back). Those that wait when it dies,
+// or when it has no quorum for a while, are answered like all others, each once.
+TEST(Cluster, WhatIsHeldBackWhenTheLeaderDiesIsAppliedOnceByTheNext) {
+  Cluster cluster;
+  cluster.start_all();
+  std::size_t leader = 0;
+  ASSERT_TRUE(Cluster::eventually([&] {
+    leader = cluster.leader(kShard);
+    if (leader == 0) cluster.node(0).transfer(kShard, cluster.label(1));
+    return leader != 0;
+  }));
+  constexpr int kProposals = 3000;
+  std::atomic<int> left = kProposals;
+  net::Scope scope(cluster.clients().at(0).executor());
+  for (int i = 0; i < kProposals; ++i) scope.spawn("propose", count_down(&cluster, kShard, "add n", &left));
+  ASSERT_TRUE(Cluster::eventually([&] { return left < kProposals; }));
+  cluster.kill(leader);
+  EXPECT_TRUE(Cluster::eventually([&] { return left == 0; }));
+  scope.stop_and_wait();
+  EXPECT_EQ(cluster.query(0, kShard, "get n").value(), std::to_string(kProposals));
+}
+
 TEST(Cluster, AnIdleClusterDoesNotSync) {
   Cluster cluster({.shards = 16});
   cluster.start_all();
