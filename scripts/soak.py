@@ -102,14 +102,19 @@ def soak(options):
 
 
 def mutants(options):
-    """Those of the core are looked for in runs of the core alone, which see them ten times as often; the others in runs of whole nodes."""
+    """Those that runs of the core alone know are looked for there, where they are seen ten times as often; the others in runs of whole nodes."""
     whole, core = (os.path.join(options.programs, name) for name in ("kraken_sim", "raft_sim"))
-    listed = subprocess.run([whole, "--list-mutants"], capture_output=True, text=True, check=True).stdout.split("\n")
-    names = [line.split() for line in listed if line]
+
+    def listed(program):
+        lines = subprocess.run([program, "--list-mutants"], capture_output=True, text=True, check=True).stdout.split("\n")
+        return [line.split() for line in lines if line]
+
+    names = listed(whole)
+    of_the_core = {words[-1] for words in listed(core)}
     count = str(options.count or 2_000)
 
     def hunt(layer, name):
-        if layer == "raft":
+        if name in of_the_core:
             ran = subprocess.run([core, "--mutant", name, "--from", "1", "--count", count], capture_output=True, text=True)
             found = re.search(r"^seed (\d+): invariant broken: (.*)$", ran.stdout, re.M)
             what = f"found by seed {found.group(1):<5} {found.group(2)}" if found else f"NOT FOUND in {count} seeds"
