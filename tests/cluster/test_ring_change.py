@@ -173,6 +173,38 @@ def test_add_remove_and_replace_under_load(kraken):
         assert load.slowest < 10 * SLACK, load.slowest
 
 
+def test_one_comes_and_one_goes_at_once_also_if_who_goes_leads_group_0(kraken):
+    """Who goes keeps the old file and refuses who comes; as the leader of group 0 it lets another one lead."""
+    with Cluster(kraken, nodes=3, node_yaml=FAST) as cluster:
+        cluster.start()
+        old = list(cluster.nodes)
+        digests = [old[0].push_taggable("r/x", random_bytes(2_000, i)) for i in range(4)]
+        labels = {f"origin{node.index}": node for node in old}
+        wait_for(lambda: cluster.leaders().get(0) in labels, 30, "group 0 has a leader")
+        leaving = labels[cluster.leaders()[0]]
+        staying = [node for node in old if node is not leaving]
+        comes = Node(cluster, "node", 3, f"{cluster.subnet.prefix}.4")
+        cluster.nodes.append(comes)
+        cluster.write_config(comes, hashstate([*staying, comes]))
+        load = Load(old, digests)
+        try:
+            began = time.monotonic()
+            comes.start()
+            roll(cluster, staying, [*staying, comes])
+            wait_for(lambda: settled([*staying, comes], 2), 180, "the ring with one for another is settled")
+            cluster.wait_ready([comes])
+            wait_for(lambda: "safe to stop" in ring(leaving).get("standing", ""), 60, "the node that goes says that it may be stopped")
+            with load.lock:
+                load.nodes.remove(leaving)
+            time.sleep(0.5)
+            leaving.stop()
+            report("one comes, one goes", began, load, (0, 0, 0))
+        finally:
+            load.stop()
+        load.check([*staying, comes])
+        assert load.failed == 0, load.errors[:10]
+
+
 def repair(cluster, *words):
     """`kraken repair ..` with what it printed."""
     return subprocess.run([cluster.kraken, "repair", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, encoding="utf-8")
