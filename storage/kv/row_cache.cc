@@ -1,7 +1,5 @@
 #include "storage/kv/row_cache.h"
 
-#include <algorithm>
-
 namespace kraken::kv {
 
 std::string_view RowCache::name(Family family, std::string_view key) const {
@@ -33,9 +31,13 @@ void RowCache::keep(std::string_view name, std::optional<std::string> value) con
   young_.insert_or_assign(std::string(name), std::move(value));
 }
 
-void RowCache::forget(std::string_view name) {
-  if (const auto found = young_.find(name); found != young_.end()) young_.erase(found);
-  if (const auto found = old_.find(name); found != old_.end()) old_.erase(found);
+bool RowCache::forget(std::string_view name) {
+  for (Rows* rows : {&young_, &old_})  // in one of them at most
+    if (const auto found = rows->find(name); found != rows->end()) {
+      rows->erase(found);
+      return true;
+    }
+  return false;
 }
 
 void RowCache::wrote(const Batch& batch) {
@@ -45,12 +47,9 @@ void RowCache::wrote(const Batch& batch) {
       clear();
       continue;
     }
-    // Rows that are written and never read (log entries, results) are not worth their memory.
+    // Rows that are written and never read (results of sessions) are not worth their memory.
     const std::string_view written = name(operation.family, operation.key);
-    const bool known = young_.contains(written) || old_.contains(written);
-    if (!known) continue;
-    forget(written);
-    keep(written, operation.kind == Batch::Kind::kPut ? std::optional(operation.value) : std::nullopt);
+    if (forget(written)) keep(written, operation.kind == Batch::Kind::kPut ? std::optional(operation.value) : std::nullopt);
   }
 }
 

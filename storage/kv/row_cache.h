@@ -1,10 +1,11 @@
 #pragma once
-// The rows that were read or written last, before a store: whoever reads the same few rows again and again, and is the only one
+// The rows that were read last, before a store: whoever reads the same few rows again and again, and is the only one
 // who writes them, need not ask the store each time.
 // REQUIRES: whatever changes the rows below comes through wrote(), or is followed by clear() before the next read.
-// Bounded: at most kRows rows of at most kRowBytes. Threads: one owner.
+// Bounded: at most kRows rows of at most kRowBytes. Errors: the base's, and none is kept. Threads: one owner.
 
-#include <array>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -42,7 +43,7 @@ class RowCache final : public View {
 
   std::string_view name(Family family, std::string_view key) const;
   void keep(std::string_view name, std::optional<std::string> value) const;
-  void forget(std::string_view name);
+  bool forget(std::string_view name);  // whether it was there
 
   const View& base_;
   // Two generations: what is asked for again moves to the young one; when that is full, the old one goes.

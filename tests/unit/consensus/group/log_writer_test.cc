@@ -57,7 +57,7 @@ class Writer : public ::testing::Test {
   LogWriter writer_{store_, clock_, [this](std::vector<std::pair<ShardId, raft::Seq>> durable) { persisted_.push_back(std::move(durable)); }};
 };
 
-// Beats are held back while a sync is outstanding for too long (Engine::look_at_disk); a writer that has nothing to do must not count as one.
+// Beats are held back while a sync is outstanding for too long (Engine::watch_disk); a writer that has nothing to do must not count as one.
 TEST_F(Writer, IsBusyForAsLongAsASyncTakesAndNotWhileItIdles) {
   writer_.put(row("a"), {});
   drain();
