@@ -121,6 +121,9 @@ void Engine::pump_now(ShardId shard) {
   if (!client.queries.empty()) send_queries(shard, client);
 }
 
+/// A request goes over one connection, its answer over the other.
+bool Engine::answers(std::size_t peer) const { return transport_->up_both(peer); }
+
 /// Where to send: the leader as far as it is known and can be reached; else, for a shard that is not local, or whose replica here
 /// has not heard a leader for so long that it may have been removed, those where the ring has it, and then everybody: whoever has
 /// no replica says so.
@@ -129,16 +132,16 @@ std::size_t Engine::target_of(ShardId shard, ClientShard& client) {
   if (const Group* group = group_of(shard)) {
     const auto leader = group->core.view().leader;
     const auto peer = leader ? peer_of(*leader) : std::nullopt;
-    if (peer && (*peer == self_ || transport_->up(*peer)) && (*peer == self_ || now_ - group->led < 2 * options_.timings.election_max)) return *peer;
+    if (peer && (*peer == self_ || answers(*peer)) && (*peer == self_ || now_ - group->led < 2 * options_.timings.election_max)) return *peer;
     if (now_ - group->led < 2 * options_.timings.election_max) return kNobody;
   }
-  if (client.hint != kNobody && transport_->up(client.hint)) return client.hint;
+  if (client.hint != kNobody && answers(client.hint)) return client.hint;
   std::vector<std::size_t> wanted;
   for (const std::uint32_t number : targets_[shard.value()].voters)
-    if (const auto slot = slot_by_member_.find(number); slot != slot_by_member_.end() && slot->second != self_ && transport_->up(slot->second))
+    if (const auto slot = slot_by_member_.find(number); slot != slot_by_member_.end() && slot->second != self_ && answers(slot->second))
       wanted.push_back(slot->second);
   for (const auto& [number, slot] : slot_by_member_)
-    if (slot != self_ && transport_->up(slot) && std::ranges::find(wanted, slot) == wanted.end()) wanted.push_back(slot);
+    if (slot != self_ && answers(slot) && std::ranges::find(wanted, slot) == wanted.end()) wanted.push_back(slot);
   return wanted.empty() ? kNobody : wanted[client.rotation % wanted.size()];
 }
 

@@ -316,6 +316,8 @@ class Engine {
   net::Task<Welcome> greet(Hello hello);
   net::Task<void> welcomed(std::size_t peer, Welcome welcome);
   void heard_of_cluster(const Incarnation& cluster_id, std::uint64_t recovery_epoch);
+  std::string shown_ring() const;
+  Result<> heard_of_ring(const std::string& label, const PeerMemory& self, std::uint64_t recovery_epoch, std::string_view shown);
   std::string bygone(const std::string& label, std::uint64_t recovery_epoch) const;
   /// Why not to talk to the node that says this of itself; empty if all is well.
   std::string objection(const std::string& label, const Incarnation& cluster_id, const PeerMemory& self, std::span<const std::uint32_t> earlier);
@@ -375,6 +377,7 @@ class Engine {
   void pump_later(ShardId shard, MonotonicTime when);
   void pump_now(ShardId shard);
   void ask(ShardId shard, std::string query, Request::Kind kind, PendingPtr pending);
+  bool answers(std::size_t peer) const;
   std::size_t target_of(ShardId shard, ClientShard& client);
   std::size_t stale_target_of(ShardId shard, ClientShard& client);
   void open_session(ShardId shard, ClientShard& client, std::size_t target);

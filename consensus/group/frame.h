@@ -19,7 +19,7 @@ namespace kraken::group {
 
 inline constexpr std::size_t kFrameHeaderBytes = 16;
 inline constexpr std::size_t kFrameBytesMax = std::size_t{8} << 20;  // payload
-inline constexpr std::uint8_t kFrameVersion = 2;
+inline constexpr std::uint8_t kFrameVersion = 3;
 
 /// Sent: do not renumber.
 enum class FrameKind : std::uint8_t {

@@ -39,6 +39,12 @@ std::string text(Reader& in) {
   return std::string(bytes.substr(0, kTextMax));
 }
 
+std::string shown_ring(Reader& in) {
+  const std::string_view bytes = in.bytes();
+  if (bytes.size() > kShownRingMax) in.reject();
+  return std::string(bytes.substr(0, kShownRingMax));
+}
+
 }  // namespace
 
 std::string encode(const Hello& hello) {
@@ -47,7 +53,7 @@ std::string encode(const Hello& hello) {
   out.u16(hello.shards).u64(hello.members).raw(hello.cluster_id.view());
   write(out, hello.self, hello.earlier);
   out.u64(hello.recovery_epoch);
-  out.boolean(hello.replace);
+  out.boolean(hello.replace).bytes(hello.ring);
   return std::move(out).take();
 }
 
@@ -65,6 +71,7 @@ Result<Hello> decode_hello(std::string_view payload) {
   hello.earlier = earlier_runs(in);
   hello.recovery_epoch = in.u64();
   hello.replace = in.boolean();
+  hello.ring = shown_ring(in);
   if (!in.ok() || !in.empty() || purpose < 1 || purpose > 2 || hello.self.incarnation.empty())
     return fail(Code::kProtocol, "hello: malformed");
   hello.purpose = static_cast<Hello::Purpose>(purpose);
@@ -76,7 +83,7 @@ std::string encode(const Welcome& welcome) {
   out.boolean(welcome.accepted).bytes(std::string_view(welcome.reason).substr(0, kTextMax)).bytes(welcome.label);
   out.raw(welcome.cluster_id.view());
   write(out, welcome.self, welcome.earlier);
-  out.u64(welcome.recovery_epoch);
+  out.u64(welcome.recovery_epoch).bytes(welcome.ring);
   return std::move(out).take();
 }
 
@@ -90,6 +97,7 @@ Result<Welcome> decode_welcome(std::string_view payload) {
   welcome.self = memory(in);
   welcome.earlier = earlier_runs(in);
   welcome.recovery_epoch = in.u64();
+  welcome.ring = shown_ring(in);
   if (!in.ok() || !in.empty()) return fail(Code::kProtocol, "welcome: malformed");
   return welcome;
 }

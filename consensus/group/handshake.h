@@ -25,6 +25,7 @@ struct Hello {
   std::vector<std::uint32_t> earlier{};  // Identity::earlier
   std::uint64_t recovery_epoch = 0;
   bool replace = false;          // take this folder for the label's, if the one before is gone: the operator says so
+  std::string ring{};            // the newest SystemState it has heard of, encoded; empty: none
 };
 
 struct Welcome {
@@ -35,7 +36,11 @@ struct Welcome {
   PeerMemory self;
   std::vector<std::uint32_t> earlier{};
   std::uint64_t recovery_epoch = 0;
+  std::string ring{};            // of one that refuses, if the other knows the token: as in Hello
 };
+
+/// Of `ring`: hundreds of nodes. A larger one is not shown; members hear of it over connections that stand.
+inline constexpr std::size_t kShownRingMax = std::size_t{128} << 10;
 
 std::string encode(const Hello& hello);
 Result<Hello> decode_hello(std::string_view payload);

@@ -20,7 +20,8 @@ Hello Engine::hello(std::size_t peer, Hello::Purpose purpose) const {
           .self = {.incarnation = identity_.incarnation, .boot_epoch = identity_.boot_epoch, .run = identity_.run},
           .earlier = identity_.earlier,
           .recovery_epoch = recovery_epoch_,
-          .replace = options_.replace};
+          .replace = options_.replace,
+          .ring = shown_ring()};
 }
 
 /// Of one that comes from before an offline recovery, to the one that came through it.
@@ -86,6 +87,23 @@ void Engine::heard_of_cluster(const Incarnation& cluster_id, std::uint64_t recov
   recovery_seen_ = std::max(recovery_seen_, recovery_epoch);
 }
 
+std::string Engine::shown_ring() const {
+  std::string ring = system_ ? encode(*system_) : std::string();
+  if (ring.size() > kShownRingMax) ring.clear();
+  return ring;
+}
+
+/// Before the other side is judged by the ring as this node knows it: one that was away while the folders of others were replaced
+/// would refuse them all, and no connection would stand on which it could hear of their ring. It is group 0's committed state, as in
+/// kSystemState; whoever shows it must be in it, and of this side of any recovery.
+Result<> Engine::heard_of_ring(const std::string& label, const PeerMemory& self, std::uint64_t recovery_epoch, std::string_view shown) {
+  if (!system_ || shown.empty() || recovery_epoch != recovery_epoch_) return {};
+  KR_TRY(SystemState state, decode_system_state(shown));
+  const RingNode* row = state.member(label, self.incarnation);
+  if (row && row->state != NodeState::kDead) system_changed(std::move(state));
+  return {};
+}
+
 net::Task<Welcome> Engine::greet(Hello from) {
   Welcome welcome{.label = options_.label,
                   .cluster_id = system_ ? system_->cluster_id : Incarnation{},
@@ -102,6 +120,8 @@ net::Task<Welcome> Engine::greet(Hello from) {
     welcome.reason = fmt::format("its hashstate differs from that of {}; give all nodes the same", options_.label);
   } else if (!from.cluster_id.empty() && !bygone(from.from, from.recovery_epoch).empty()) {
     welcome.reason = bygone(from.from, from.recovery_epoch);
+  } else if (const auto heard = heard_of_ring(from.from, from.self, from.recovery_epoch, from.ring); !heard) {
+    welcome.reason = fmt::format("the ring it shows cannot be read: {}", heard.error().to_string());
   } else {
     welcome.reason = objection(from.from, from.cluster_id, from.self, from.earlier);
     if (!welcome.reason.empty() && from.replace && strangers_.contains(from.from)) replace_wanted_.insert(from.from);
@@ -111,6 +131,7 @@ net::Task<Welcome> Engine::greet(Hello from) {
     if (std::exchange(refused_[from.from.substr(0, 255)], welcome.reason) != welcome.reason)
       log::warn("raft.refuse", "from={} reason=\"{}\"", from.from, welcome.reason);
     if (refused_.size() > kNodesMax) refused_.clear();
+    if (from.token == options_.cluster_token) welcome.ring = shown_ring();
     co_return welcome;
   }
   // The state may come over this connection before any of our own has been welcomed.
@@ -125,6 +146,7 @@ net::Task<void> Engine::welcomed(std::size_t peer, Welcome welcome) {
   const Member member = transport_->address(peer);
   // Whoever refuses us may still tell that there is a cluster.
   heard_of_cluster(welcome.cluster_id, 0);
+  KR_CO_CHECK(heard_of_ring(welcome.label, welcome.self, welcome.recovery_epoch, welcome.ring));
   if (!welcome.accepted) co_return fail(Code::kDenied, "{} refuses this node: {}", member.label, welcome.reason);
   if (welcome.label != member.label)
     co_return fail(Code::kDenied, "{}:{} answers as {}, the hashstate has {} there", member.host, member.port, welcome.label, member.label);

@@ -17,6 +17,7 @@ namespace {
 constexpr Duration kHandshake = std::chrono::seconds(5);
 constexpr std::size_t kReadBytes = std::size_t{64} << 10;
 constexpr Duration kUnacknowledged = std::chrono::seconds(3);  // then a link is dialled anew: a new connection has no backoff
+constexpr std::size_t kHandshakeBytesMax = kShownRingMax + (std::size_t{64} << 10);
 constexpr std::size_t kHandshakesMax = 64;  // connections that have not said who they are
 
 }  // namespace
@@ -91,7 +92,7 @@ net::Task<OwnedFrame> read_frame(net::Socket& socket, std::string& buffer, Durat
       co_return owned;
     }
     // Whoever has not shaken hands sends nothing long.
-    if (buffer.size() > kReadBytes) co_return fail(Code::kProtocol, "a handshake of more than {} bytes", kReadBytes);
+    if (buffer.size() > kHandshakeBytesMax) co_return fail(Code::kProtocol, "a handshake of more than {} bytes", kHandshakeBytesMax);
     KR_CO_TRY(const std::size_t got, co_await net::read_some(socket, chunk, &watchdog));
     buffer.append(chunk, 0, got);
   }
@@ -120,6 +121,7 @@ net::Task<void> Transport::serve(net::Socket socket) {
   inbound->peer = peer;
   drop_inbound(peer);
   peers_[peer]->inbound = inbound;
+  if (!peers_[peer]->up) peers_[peer]->dialled.notify();
   auto ended = co_await read_frames(inbound, std::move(buffer));
   boost::system::error_code ignored;
   inbound->socket.close(ignored);
@@ -183,9 +185,10 @@ void Transport::drop_outbound(std::size_t peer) {
 net::Task<void> Transport::keep(std::size_t peer) {
   Duration pause = timings_.redial_min;
   while (!stopping_) {
-    const MonotonicTime began = system_clock().monotonic();
-    auto ended = co_await connect(peer);
     Peer& state = *peers_[peer];
+    const MonotonicTime began = system_clock().monotonic();
+    const std::uint64_t seen = state.dialled.version();
+    auto ended = co_await connect(peer);
     const bool stood = state.up;
     state.up = false;
     state.socket.reset();
@@ -195,9 +198,9 @@ net::Task<void> Transport::keep(std::size_t peer) {
     if (stood) callbacks_.down(peer);
     if (!ended && ended.error().code == Code::kDenied) note_refused(peer, ended.error().detail);
     if (stood && system_clock().monotonic() - began > timings_.redial_max) pause = timings_.redial_min;
-    auto slept = co_await net::sleep_for(pause);
-    if (!slept) break;
-    pause = std::min(pause * 2, timings_.redial_max);
+    const auto dialled = co_await state.dialled.wait(seen, pause);
+    if (!dialled && dialled.error().code == Code::kCancelled) break;
+    pause = dialled ? timings_.redial_min : std::min(pause * 2, timings_.redial_max);
   }
   co_return Result<>{};
 }

@@ -19,6 +19,7 @@
 #include "consensus/group/frame.h"
 #include "consensus/group/handshake.h"
 #include "consensus/group/node.h"
+#include "src/net/event.h"
 #include "src/net/listen.h"
 #include "src/net/loop.h"
 #include "src/net/scope.h"
@@ -90,6 +91,7 @@ class Transport {
     std::size_t queued = 0;
     bool writing = false;
     std::shared_ptr<Inbound> inbound;     // from it
+    net::Event dialled;                   // by it: it is there, so dial it now
     MonotonicTime heard = MonotonicTime::min();
     std::string refused;
   };

@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "consensus/group/system_state.h"
 #include "tests/sim/event_queue.h"
 #include "tests/sim/random.h"
 #include "tests/sim/whole/options.h"
@@ -21,6 +23,7 @@ struct Packet {
   bool altered = false;          // the simulator knows, the receiver must find out
   bool repeated = false;         // a second copy
   std::string bytes;
+  std::shared_ptr<const group::SystemState> ring{};  // that the sender would show when it shakes hands
 };
 
 class Links {

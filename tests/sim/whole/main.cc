@@ -31,7 +31,7 @@ using Cluster = kraken::sim::whole::Cluster;
 using RunResult = kraken::sim::whole::RunResult;
 
 // Seeds that found bugs once, here or in the code: docs/testing.md has the table.
-const std::vector<uint64_t> kOnceFailed = {1160, 1647, 3489, 100033, 100040, 100390, 200290, 301594, 319580, 324176, 420287, 500212};
+const std::vector<uint64_t> kOnceFailed = {1160, 1647, 3489, 100033, 100040, 100390, 200290, 301594, 319580, 324176, 420287, 500212, 701489};
 
 struct Failure {
   std::string invariant, detail;

@@ -110,7 +110,7 @@ void Node::start() {
 void Node::open_membership(std::optional<SystemState> system) {
   hashstate_ = next_hashstate_;
   world_.membership.started_with(number_, hashstate_);
-  system_ = std::move(system);
+  take_system(std::move(system));
   node_by_member_.clear();
   targets_.clear();
   reports_.assign(world_.options.nodes, {});
@@ -358,7 +358,7 @@ void Node::flush_peer(size_t peer) {
   // Connections are kept up where nothing is said, too: a packet without a frame is a handshake.
   if (bytes.empty() && now_ - out.last_sent < ms(200)) return;
   out.last_sent = now_;
-  world_.links->send(peer, {.from = number_, .connection = 0, .incarnation_tag = self_tag_, .altered = false, .repeated = false, .bytes = std::move(bytes)});
+  world_.links->send(peer, {.from = number_, .connection = 0, .incarnation_tag = self_tag_, .altered = false, .repeated = false, .bytes = std::move(bytes), .ring = shown_});
 }
 
 void Node::route(ShardId shard, const Message& m) {
@@ -392,7 +392,8 @@ void Node::deliver(const Packet& packet) {
 
 bool Node::accept(const Packet& packet) {
   const group::PeerMemory& self = world_.selves[packet.incarnation_tag].memory;
-  if (objects(packet.from, self)) return false;
+  // Each refused connection begins with a handshake.
+  if (objects(packet.from, self) && (!heard_of_ring(packet) || objects(packet.from, self))) return false;
   const auto known = known_.find(packet.from);
   if (known != known_.end() && known->second.incarnation == self.incarnation) {
     const group::Start start = group::judge_start(known->second, self, world_.selves[packet.incarnation_tag].earlier);

@@ -255,6 +255,8 @@ class Node {
   void bind_members();
   void system_changed(SystemState state);
   void take_state(SystemState state);
+  void take_system(std::optional<SystemState> state);
+  bool heard_of_ring(const Packet& packet);
   bool objects(size_t peer, const group::PeerMemory& self);
   group::Report own_report() const;
   void take_report(size_t peer, group::Report said);
@@ -379,6 +381,7 @@ class Node {
   };
   std::vector<WishNode> hashstate_;            // that this process was started with
   std::optional<SystemState> system_;          // the newest that it has heard of
+  std::shared_ptr<const SystemState> shown_;   // the same, for packets
   uint64_t system_applied_ = 0;                // the revision of group 0's rows here
   std::map<uint32_t, size_t> node_by_member_;  // those that are not dead
   uint32_t self_member_ = 0;

@@ -48,12 +48,17 @@ void Node::bind_members() {
   for (size_t i = 0; i < world_.groups(); i++) targets_.push_back(group::place(*system_, ShardId{static_cast<uint16_t>(i)}, hrw));
 }
 
+void Node::take_system(std::optional<SystemState> state) {
+  system_ = std::move(state);
+  shown_ = system_ ? std::make_shared<const SystemState>(*system_) : nullptr;
+}
+
 /// From group 0's rows here, or from a peer: the newest counts.
 void Node::system_changed(SystemState state) {
   if (!system_ || state.cluster_id != system_->cluster_id || state.revision <= system_->revision) return;
   const bool ring_changed = state.epoch != system_->epoch;
   const bool settled = !system_->settled() && state.settled();
-  system_ = std::move(state);
+  take_system(std::move(state));
   if (!ring_changed && !settled) return;
   bind_members();
   if (world_.verbose)
@@ -75,11 +80,20 @@ void Node::take_state(SystemState state) {
   item.after = [this, state = std::move(state)] {
     joining_ = false;
     if (system_) return;
-    system_ = state;
+    take_system(state);
     if (world_.verbose) fmt::print("{:>9} us node {} is member {}\n", world_.events.now().count() / 1000, number_, state.member(label_of(number_), identity_.incarnation)->member);
     bind_members();
   };
   log_queue_.push_back(std::move(item));
+}
+
+/// handshakes.cc, heard_of_ring(): true if that was news.
+bool Node::heard_of_ring(const Packet& packet) {
+  if (!system_ || !packet.ring) return false;
+  const uint64_t before = system_->revision;
+  const RingNode* row = packet.ring->member(label_of(packet.from), world_.selves[packet.incarnation_tag].memory.incarnation);
+  if (row && row->state != NodeState::kDead) system_changed(*packet.ring);
+  return system_->revision != before;
 }
 
 /// handshakes.cc, objection(): what of a peer is known from the ring. Its starts: accept().

@@ -65,7 +65,7 @@ TEST(Frame, LooksAsDocumented) {
                              "0000000000000003");
   std::string frame;
   append_frame(FrameKind::kMessages, payload, frame);
-  EXPECT_EQ(to_hex(frame.substr(0, 8)), "4b4e0203f400002d");
+  EXPECT_EQ(to_hex(frame.substr(0, 8)), "4b4e03035900002d");
   EXPECT_EQ(frame.size(), kFrameHeaderBytes + payload.size());
 }
 

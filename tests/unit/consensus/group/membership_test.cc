@@ -2,6 +2,8 @@
 
 #include <boost/asio/write.hpp>
 
+#include "consensus/group/system_state.h"
+#include "consensus/group/transport.h"
 #include "src/base/rng.h"
 #include "src/net/dial.h"
 #include "src/net/io.h"
@@ -163,7 +165,7 @@ TEST(Membership, BytesThatAreNoFramesCloseTheConnectionAndNothingElse) {
   cluster.start_all();
   Rng rng(5);
   std::vector<std::string> inputs{"GET / HTTP/1.1\r\n\r\n", std::string("KN\1\1\xff\xff\xff\xff", 8) + std::string(8, 'x'),
-                                  std::string("KN\2\1\0\0\0\1", 8) + std::string(9, 'x')};
+                                  std::string("KN\3\1\0\0\0\1", 8) + std::string(9, 'x')};
   for (int i = 0; i < 20; ++i) {
     std::string bytes = i % 2 ? "KN\1" : "";
     while (bytes.size() < 200) bytes.push_back(static_cast<char>(rng.next()));
@@ -175,6 +177,68 @@ TEST(Membership, BytesThatAreNoFramesCloseTheConnectionAndNothingElse) {
     EXPECT_EQ(closed.error().code, Code::kClosed) << closed.error().to_string();
   }
   EXPECT_TRUE(cluster.propose(0, kShard, "put a 1"));
+}
+
+net::Task<Welcome> shake(std::string host, Hello hello) {
+  KR_CO_TRY(net::Socket socket, co_await net::dial(host, 14001, 5s));
+  std::string frame, rest;
+  append_frame(FrameKind::kHello, encode(hello), frame);
+  KR_CO_CHECK(co_await net::write_all(socket, frame));
+  KR_CO_TRY(const OwnedFrame answer, co_await read_frame(socket, rest, 10s));
+  KR_CO_TRY(Welcome welcome, decode_welcome(answer.payload));
+  co_return welcome;
+}
+
+// What a peer shows as the ring is believed before the peer is judged, so it must be of this cluster, newer, and name who shows it.
+TEST(Membership, ARingThatIsShownIsTakenIfItIsNewerAndNamesWhoShowsIt) {
+  Cluster cluster;
+  cluster.start_all();
+  Hello hello{.token = cluster.node_options(0).cluster_token, .from = "node1", .to = "node0", .shards = cluster.node_options(0).shards,
+              .cluster_id = {}, .self = {.incarnation = Incarnation::random(), .boot_epoch = 1, .run = 1}};
+  const auto say = [&](const Hello& what) { return net::block_on(cluster.clients().next().executor(), shake(cluster.members()[0].host, what)).value(); };
+  const Welcome refused = say(hello);
+  EXPECT_FALSE(refused.accepted);
+  const SystemState now = decode_system_state(refused.ring).value();
+  EXPECT_EQ(now.epoch, 1U);
+  EXPECT_EQ(now.nodes.size(), 3U);
+  hello.cluster_id = now.cluster_id;
+
+  SystemState newer = now;
+  ++newer.revision;
+  ++newer.epoch;
+  for (RingNode& row : newer.nodes)
+    if (row.label == "node1") row.incarnation = hello.self.incarnation;
+  const auto not_taken = [&](const SystemState& shown, std::string_view what) {
+    Hello with = hello;
+    with.ring = encode(shown);
+    EXPECT_FALSE(say(with).accepted) << what;
+    EXPECT_EQ(cluster.node(0).ring()->epoch, 1U) << what;
+  };
+  SystemState other = newer;
+  other.cluster_id = Incarnation::random();
+  not_taken(other, "of another cluster");
+  other = newer;
+  other.revision = now.revision;
+  not_taken(other, "not newer");
+  other = newer;
+  for (RingNode& row : other.nodes)
+    if (row.label == "node1") row.incarnation = Incarnation::random();
+  not_taken(other, "without who shows it");
+  Hello wrong = hello;
+  wrong.ring = "what?";
+  EXPECT_NE(say(wrong).reason.find("cannot be read"), std::string::npos);
+  wrong.ring = encode(newer);
+  wrong.recovery_epoch = 1;
+  EXPECT_FALSE(say(wrong).accepted) << "of those that went on without this node";
+  wrong = hello;
+  wrong.token = "another";
+  wrong.ring = encode(newer);
+  EXPECT_TRUE(say(wrong).ring.empty()) << "nothing is shown to whoever does not know the token";
+  EXPECT_EQ(cluster.node(0).ring()->epoch, 1U);
+
+  hello.ring = encode(newer);
+  EXPECT_TRUE(say(hello).accepted);
+  EXPECT_EQ(cluster.node(0).ring()->epoch, 2U);
 }
 
 }  // namespace

@@ -63,14 +63,17 @@ TEST(Requests, AnyBytesGiveRequestsOrAnError) {
 
 TEST(Handshake, WhatIsEncodedIsDecoded) {
   const Hello hello{.purpose = Hello::Purpose::kSnapshot, .token = "t", .from = "a", .to = "b", .shards = 128, .members = 5,
-                    .cluster_id = Incarnation::random(), .self = {.incarnation = Incarnation::random(), .boot_epoch = 3, .run = 4}};
+                    .cluster_id = Incarnation::random(), .self = {.incarnation = Incarnation::random(), .boot_epoch = 3, .run = 4}, .ring = "ring"};
   const auto decoded = decode_hello(encode(hello));
   ASSERT_TRUE(decoded);
   EXPECT_EQ(encode(*decoded), encode(hello));
-  const Welcome welcome{.accepted = false, .reason = "why", .label = "b", .cluster_id = {}, .self = hello.self};
+  const Welcome welcome{.accepted = false, .reason = "why", .label = "b", .cluster_id = {}, .self = hello.self, .ring = "another"};
   const auto answered = decode_welcome(encode(welcome));
   ASSERT_TRUE(answered);
   EXPECT_EQ(answered->reason, "why");
+  EXPECT_EQ(answered->ring, "another");
+  EXPECT_TRUE(decode_hello(encode(Hello{.cluster_id = {}, .self = hello.self, .ring = std::string(kShownRingMax, 'x')})));
+  EXPECT_FALSE(decode_hello(encode(Hello{.cluster_id = {}, .self = hello.self, .ring = std::string(kShownRingMax + 1, 'x')})));
   EXPECT_FALSE(decode_hello(encode(hello) + "x"));
   EXPECT_FALSE(decode_hello(encode(Hello())));  // no incarnation
 }

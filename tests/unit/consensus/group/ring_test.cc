@@ -202,6 +202,39 @@ TEST(Ring, ANodeStartedToReplaceIsTakenWithoutFurtherWord) {
   EXPECT_EQ(*cluster.query(1, ShardId{1}, "get x"), "1");
 }
 
+// Nobody is left whose folder it knows. It would refuse them all, if they did not show it the ring first.
+TEST(Ring, ANodeThatWasAwayWhileAllOthersWereReplacedHearsOfItFromThem) {
+  Cluster cluster({.nodes = 4, .shards = 1});
+  // By label: node3 has no vote, which would be missed while it is away.
+  const auto start = [&](std::size_t i, bool replace) {
+    NodeOptions made = cluster.node_options(i);
+    made.replace = replace;
+    made.order = [](std::span<const Member> members, std::string_view) {
+      std::vector<std::string> labels;
+      for (const Member& member : members) labels.push_back(member.label);
+      std::ranges::sort(labels);
+      return labels;
+    };
+    return cluster.start(i, made);
+  };
+  for (std::size_t i = 0; i < 4; ++i) ASSERT_TRUE(start(i, false));
+  for (std::size_t i = 0; i < 4; ++i) cluster.wait_ready(i);
+  ASSERT_TRUE(cluster.propose(0, ShardId{1}, "put x 1"));
+  cluster.kill(3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    cluster.kill(i);
+    cluster.wipe(i);
+    ASSERT_TRUE(start(i, true));
+    ASSERT_TRUE(cluster.settled(i + 2));
+    cluster.wait_ready(i);
+  }
+  ASSERT_TRUE(start(3, false));
+  cluster.wait_ready(3);
+  EXPECT_EQ(cluster.node(3).ring()->epoch, 4U);
+  EXPECT_TRUE(cluster.propose(3, ShardId{1}, "put y 2"));
+  EXPECT_EQ(*cluster.query(3, ShardId{1}, "get x"), "1");
+}
+
 TEST(Ring, AnotherWeightMovesShards) {
   Cluster cluster(options(4));
   cluster.start_all();

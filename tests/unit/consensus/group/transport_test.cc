@@ -169,5 +169,53 @@ TEST_F(TransportQueue, RequestsGoTooWhereTheyAloneFillItTwice) {
   EXPECT_EQ(numbers.back(), kMany - 1);
 }
 
+/// One of two that welcome each other.
+class Pair {
+ public:
+  Pair(std::vector<Member> members, std::size_t self, const Timings& timings) : loop_("transport"), other_(1 - self) {
+    const std::string mine = members[self].label, theirs = members[other_].label;
+    Transport::Callbacks callbacks{
+        .hello = [mine, theirs](std::size_t, Hello::Purpose purpose) {
+          return Hello{.purpose = purpose, .token = {}, .from = mine, .to = theirs, .shards = 1, .members = 0, .cluster_id = {},
+                       .self = {.incarnation = Incarnation::random()}};
+        },
+        .greet = [mine](Hello) -> net::Task<Welcome> { co_return Welcome{.accepted = true, .reason = {}, .label = mine, .cluster_id = {}, .self = {}}; },
+        .welcomed = [](std::size_t, Welcome) -> net::Task<void> { co_return Result<>{}; },
+        .frame = [](std::size_t, FrameKind, std::string_view) { return Result<>{}; },
+        .up = [](std::size_t) {},
+        .down = [](std::size_t) {},
+        .snapshot = [](net::Socket, std::string) {}};
+    auto acceptor = net::listen(members[self].host, members[self].port).value();
+    transport_ = std::make_unique<Transport>(loop_, std::move(members), self, timings, kLimit, std::move(callbacks));
+    loop_.post([this, shared = std::make_shared<net::Acceptor>(std::move(acceptor))] { transport_->start(std::move(*shared)); });
+  }
+  ~Pair() {
+    transport_->stop_and_wait();
+    loop_.stop();
+    loop_.join();
+  }
+  bool up_both() {
+    std::promise<bool> up;
+    loop_.post([&] { up.set_value(transport_->up_both(other_)); });
+    return up.get_future().get();
+  }
+
+ private:
+  net::Loop loop_;
+  const std::size_t other_;
+  std::unique_ptr<Transport> transport_;
+};
+
+// A node that comes back asks at once; without the way back it would wait for answers that nobody can give.
+TEST(Transport, WhoeverIsDialledDialsBackWithoutWaitingOutItsPause) {
+  Network network;
+  const std::vector<Member> members{{.label = "a", .host = network.host(0), .port = 14001}, {.label = "b", .host = network.host(1), .port = 14001}};
+  const Timings patient{.redial_min = std::chrono::hours(1), .redial_max = std::chrono::hours(1)};
+  Pair first(members, 0, patient);
+  std::this_thread::sleep_for(100ms);  // it has dialled in vain
+  Pair second(members, 1, patient);
+  EXPECT_TRUE(Cluster::eventually([&] { return first.up_both() && second.up_both(); }));
+}
+
 }  // namespace
 }  // namespace kraken::group::test
