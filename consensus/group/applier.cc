@@ -14,6 +14,8 @@ constexpr std::size_t kReadBytes = std::size_t{1} << 20;
 // A turn that has grown to this is written before it goes on, so that memory stays bounded when a log is replayed.
 constexpr std::size_t kTurnBytes = std::size_t{4} << 20;
 
+std::string shard_words(ShardId shard) { return fmt::format("shard={}", shard.value()); }
+
 }  // namespace
 
 struct Applier::Turn {
@@ -43,16 +45,17 @@ void Applier::run(std::move_only_function<void()> work) { queue_.push({.job = st
 void Applier::restore(ShardId shard, std::move_only_function<void()> done) {
   run([this, shard, done = std::move(done)]() mutable {
     auto state = load_applied(store_, shard);
-    if (!state) die(shard, state.error());
-    if (const auto loaded = sessions_.load(shard, store_); !loaded) die(shard, loaded.error());
+    if (!state) die(shard_words(shard), state.error());
+    if (const auto loaded = sessions_.load(shard, store_); !loaded) die(shard_words(shard), loaded.error());
+    State& published = states_[shard.value()];
     {
       const std::scoped_lock lock(view_mutex_);
       view_.reset();
+      published.term = state->term;
+      published.now.store(state->now.count(), std::memory_order_release);
+      published.index.store(raw(state->index), std::memory_order_release);
+      published.stored.store(raw(state->index), std::memory_order_release);
     }
-    State& published = states_[shard.value()];
-    published.term = state->term;
-    published.now.store(state->now.count(), std::memory_order_release);
-    published.index.store(raw(state->index), std::memory_order_release);
     {
       const std::scoped_lock lock(digests_mutex_);
       digests_[shard.value()] = {.last = state->index, .kept = {state->digest}};
@@ -64,8 +67,28 @@ void Applier::restore(ShardId shard, std::move_only_function<void()> done) {
 
 std::shared_ptr<const kv::View> Applier::view() const {
   const std::scoped_lock lock(view_mutex_);
-  if (!view_) view_ = store_.snapshot();
+  if (!view_) {
+    flush_locked();
+    view_ = store_.snapshot();
+  }
   return view_;
+}
+
+void Applier::flush() const {
+  const std::scoped_lock lock(view_mutex_);
+  flush_locked();
+}
+
+/// Rows are there before the index that says so, thus what is published now will be in the store.
+void Applier::flush_locked() const {
+  static metrics::Counter& flush_total = metrics::counter("kr_raft_applied_flushes_total", "Times that the store was given what was applied");
+  if (rows_.bytes() == 0) return;
+  flush_total.add();
+  std::vector<std::uint64_t> indexes;
+  indexes.reserve(states_.size());
+  for (const State& state : states_) indexes.push_back(state.index.load(std::memory_order_acquire));
+  if (const auto flushed = rows_.flush(); !flushed) die("of what was applied", flushed.error());
+  for (std::size_t i = 0; i < indexes.size(); ++i) states_[i].stored.store(indexes[i], std::memory_order_release);
 }
 
 std::pair<raft::Index, StateDigest> Applier::digest(ShardId shard) const {
@@ -101,7 +124,7 @@ void Applier::stop(bool drop) {
 
 void Applier::loop() {
   pthread_setname_np(pthread_self(), "raft/apply");
-  for (std::vector<Item> items = queue_.take(); !items.empty(); items = queue_.take()) {
+  for (std::vector<Item> items = next_items(); !items.empty(); items = next_items()) {
     Turn turn(rows_, machine_, sessions_);
     for (Item& item : items) {
       if (queue_.dropped()) return;
@@ -111,11 +134,23 @@ void Applier::loop() {
         continue;
       }
       finish(turn);
+      flush();
       item.work();
-      rows_.clear();  // it may have changed the store by other ways: rows that are imported or destroyed
+      // It may have changed the store by other ways: rows that are imported or destroyed.
+      if (const auto cleared = rows_.clear(); !cleared) die("of what was applied", cleared.error());
     }
     finish(turn);
   }
+  if (!queue_.dropped()) flush();
+}
+
+/// What comes next; while nothing does, the store gets what waits.
+std::vector<Applier::Item> Applier::next_items() {
+  if (rows_.bytes() == 0) return queue_.take();
+  const Duration patience = waiting_since_ + kWaitsAtMost - system_clock().monotonic();
+  if (auto items = queue_.take_for(patience)) return std::move(*items);
+  flush();
+  return queue_.take();
 }
 
 void Applier::apply(Job& job, Turn& turn) {
@@ -123,7 +158,7 @@ void Applier::apply(Job& job, Turn& turn) {
   for (raft::Index next = job.from; next <= job.to && !queue_.dropped();) {
     if (job.entries.empty() || job.entries.front().index != next) {
       auto read = read_entries(store_, job.shard, next, job.to, kReadBytes);
-      if (!read) die(job.shard, read.error());
+      if (!read) die(shard_words(job.shard), read.error());
       job.entries = std::move(*read);
     }
     turn.rows.begin(job.shard, {.index = raft::Index{published.index.load(std::memory_order_relaxed)},
@@ -136,7 +171,7 @@ void Applier::apply(Job& job, Turn& turn) {
     for (const raft::Entry& entry : job.entries) {
       if (entry.index > job.to) break;
       auto answer = turn.rows.apply(job.shard, entry);
-      if (!answer) die(job.shard, answer.error());
+      if (!answer) die(shard_words(job.shard), answer.error());
       ++turn.entries;
       turn.digests[job.shard].push_back(turn.rows.at(job.shard).digest);
       next = entry.index + 1;
@@ -157,9 +192,10 @@ void Applier::finish(Turn& turn) {
   static metrics::Counter& entry_total = metrics::counter("kr_raft_applied_entries_total", "Log entries applied");
   if (turn.rows.empty() || queue_.dropped()) return;
   const std::map<ShardId, AppliedState> progress = turn.rows.progress();
-  const kv::Batch batch = turn.rows.take_batch();
-  if (const auto written = store_.write(batch, kv::Durability::kBuffered); !written) die(progress.begin()->first, written.error());
-  rows_.wrote(batch);
+  const MonotonicTime now = system_clock().monotonic();
+  if (rows_.bytes() == 0) waiting_since_ = now;
+  if (const auto written = rows_.write(turn.rows.take_batch()); !written) die(shard_words(progress.begin()->first), written.error());
+  const bool full = rows_.bytes() >= kWaitingBytes || now - waiting_since_ >= kWaitsAtMost;
   {
     const std::scoped_lock lock(view_mutex_);
     view_.reset();
@@ -173,6 +209,7 @@ void Applier::finish(Turn& turn) {
     machine_.applied(shard, raw(at.index));
   }
   if (!turn.answers.empty()) turn.answers.deliver();
+  if (full) flush();
   entry_total.add(static_cast<double>(turn.entries));
   std::vector<Done> all;
   all.reserve(turn.done.size());
@@ -183,9 +220,8 @@ void Applier::finish(Turn& turn) {
   applied_(std::move(all));
 }
 
-void Applier::die(ShardId shard, const Error& error) {
-  end_process("raft.apply_failed", fmt::format("shard={} error=\"{}\" The process ends, since it cannot go on without this entry",
-                                               shard.value(), error.to_string()));
+void Applier::die(const std::string& what, const Error& error) {
+  end_process("raft.apply_failed", fmt::format("{} error=\"{}\" The process ends, since it cannot go on without this", what, error.to_string()));
 }
 
 }  // namespace kraken::group

@@ -6,8 +6,11 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
+
+#include "src/base/clock.h"
 
 namespace kraken::group {
 
@@ -29,6 +32,15 @@ class BatchQueue {
     std::vector<Item> items;
     std::unique_lock lock(mutex_);
     wake_.wait(lock, [this] { return closed_ || !queue_.empty(); });
+    if (!dropped()) items.swap(queue_);
+    return items;
+  }
+
+  /// The same; nothing if nothing came in time.
+  std::optional<std::vector<Item>> take_for(Duration timeout) {
+    std::vector<Item> items;
+    std::unique_lock lock(mutex_);
+    if (!wake_.wait_for(lock, timeout, [this] { return closed_ || !queue_.empty(); })) return std::nullopt;
     if (!dropped()) items.swap(queue_);
     return items;
   }

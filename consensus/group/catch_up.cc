@@ -44,7 +44,8 @@ raft::Index Engine::compaction_target(const Group& group) const {
     if (bytes > keep) break;
     ++kept;
   }
-  raft::Index target = std::min(last - kept - 1, group.applied);
+  // Never what the store has not seen the effect of.
+  raft::Index target = std::min({last - kept - 1, group.applied, applier_->stored(group.shard)});
   const bool wait_for_all = group.log_bytes < limits.log_max_bytes && !logs_too_large_;
   for (const raft::Core::Peer& peer : group.core.peers()) {
     const bool answers = now_ - peer.last_contact < 4 * options_.timings.election_max;
@@ -120,6 +121,7 @@ void Engine::offer_snapshot(Group& group, raft::ReplicaId peer) {
     ready.meta = pin.meta;
     return step(group, std::move(ready));
   }
+  applier_->flush();
   auto view = store_.snapshot();
   const auto applied = load_applied(*view, group.shard);
   if (applied && applied->index >= group.first - 1 && applied->index <= group.core.view().commit) {
@@ -160,9 +162,9 @@ void Engine::install(Group& group, raft::Output::Install wanted) {
         // Destroyed meanwhile: what erases its rows comes behind this job.
         if (!*alive) return snapshots_->forget(shard, meta.snap_id);
         // What came meanwhile by other ways must not go back.
-        const auto has = load_applied(store_, shard);
-        const auto committed = has && has->index >= meta.index
-                                   ? fail(Code::kConflict, "the shard has applied {} meanwhile", raft::raw(has->index))
+        const raft::Index has = applier_->applied(shard);
+        const auto committed = has >= meta.index
+                                   ? fail(Code::kConflict, "the shard has applied {} meanwhile", raft::raw(has))
                                    : ready->commit(install_rows(shard, meta));
         snapshots_->forget(shard, meta.snap_id);
         if (!committed) {

@@ -95,12 +95,16 @@ std::string Engine::shown_ring() const {
 
 /// Before the other side is judged by the ring as this node knows it: one that was away while the folders of others were replaced
 /// would refuse them all, and no connection would stand on which it could hear of their ring. It is group 0's committed state, as in
-/// kSystemState; whoever shows it must be in it, and of this side of any recovery.
+/// kSystemState. Whoever shows it must be in it, and of this side of any recovery; and so must this node: one whose folder was
+/// replaced goes on knowing the ring that it was in, and says why it is refused.
 Result<> Engine::heard_of_ring(const std::string& label, const PeerMemory& self, std::uint64_t recovery_epoch, std::string_view shown) {
   if (!system_ || shown.empty() || recovery_epoch != recovery_epoch_) return {};
   KR_TRY(SystemState state, decode_system_state(shown));
-  const RingNode* row = state.member(label, self.incarnation);
-  if (row && row->state != NodeState::kDead) system_changed(std::move(state));
+  const auto in = [&state](const std::string& who, const Incarnation& incarnation) {
+    const RingNode* row = state.member(who, incarnation);
+    return row && row->state != NodeState::kDead;
+  };
+  if (in(label, self.incarnation) && in(options_.label, identity_.incarnation)) system_changed(std::move(state));
   return {};
 }
 

@@ -1,30 +1,47 @@
 #include "src/base/codec.h"
 
+#include <array>
+#include <bit>
+#include <cstring>
 #include <limits>
 
 #include "src/base/assert.h"
 
 namespace kraken {
+namespace {
 
-Writer& Writer::u8(std::uint8_t value) {
-  out_.push_back(static_cast<char>(value));
+template <class Integer>
+Integer big_endian(Integer value) {
+  return std::endian::native == std::endian::big ? value : std::byteswap(value);
+}
+
+}  // namespace
+
+template <class Integer>
+Writer& Writer::integer(Integer value) {
+  value = big_endian(value);
+  std::array<char, sizeof value> bytes;
+  std::memcpy(bytes.data(), &value, sizeof value);
+  out_.append(bytes.data(), bytes.size());
   return *this;
 }
 
-Writer& Writer::u16(std::uint16_t value) {
-  u8(static_cast<std::uint8_t>(value >> 8));
-  return u8(static_cast<std::uint8_t>(value));
+template <class Integer>
+Integer Reader::integer() {
+  if (!ok_ || in_.size() < sizeof(Integer)) {
+    ok_ = false;
+    return 0;
+  }
+  Integer value;
+  std::memcpy(&value, in_.data(), sizeof value);
+  in_.remove_prefix(sizeof value);
+  return big_endian(value);
 }
 
-Writer& Writer::u32(std::uint32_t value) {
-  u16(static_cast<std::uint16_t>(value >> 16));
-  return u16(static_cast<std::uint16_t>(value));
-}
-
-Writer& Writer::u64(std::uint64_t value) {
-  u32(static_cast<std::uint32_t>(value >> 32));
-  return u32(static_cast<std::uint32_t>(value));
-}
+Writer& Writer::u8(std::uint8_t value) { return integer(value); }
+Writer& Writer::u16(std::uint16_t value) { return integer(value); }
+Writer& Writer::u32(std::uint32_t value) { return integer(value); }
+Writer& Writer::u64(std::uint64_t value) { return integer(value); }
 
 Writer& Writer::raw(std::string_view bytes) {
   out_.append(bytes);
@@ -37,17 +54,10 @@ Writer& Writer::bytes(std::string_view bytes) {
   return raw(bytes);
 }
 
-std::uint64_t Reader::integer(std::size_t width) {
-  const std::string_view field = raw(width);
-  std::uint64_t value = 0;
-  for (const char c : field) value = value << 8 | static_cast<std::uint8_t>(c);
-  return value;
-}
-
-std::uint8_t Reader::u8() { return static_cast<std::uint8_t>(integer(1)); }
-std::uint16_t Reader::u16() { return static_cast<std::uint16_t>(integer(2)); }
-std::uint32_t Reader::u32() { return static_cast<std::uint32_t>(integer(4)); }
-std::uint64_t Reader::u64() { return integer(8); }
+std::uint8_t Reader::u8() { return integer<std::uint8_t>(); }
+std::uint16_t Reader::u16() { return integer<std::uint16_t>(); }
+std::uint32_t Reader::u32() { return integer<std::uint32_t>(); }
+std::uint64_t Reader::u64() { return integer<std::uint64_t>(); }
 
 bool Reader::boolean() {
   const std::uint8_t value = u8();

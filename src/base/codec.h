@@ -32,6 +32,8 @@ class Writer {
   std::size_t size() const { return out_.size(); }
 
  private:
+  template <class Integer>
+  Writer& integer(Integer value);
   std::string out_;
 };
 
@@ -56,7 +58,8 @@ class Reader {
   Result<> finish(std::string_view what) const;
 
  private:
-  std::uint64_t integer(std::size_t width);
+  template <class Integer>
+  Integer integer();
   std::string_view in_;
   bool ok_ = true;
 };

@@ -34,6 +34,11 @@ class Batch {
   }
 
   const std::vector<Operation>& operations() const { return operations_; }
+  /// The batch is empty afterwards.
+  std::vector<Operation> take() {
+    bytes_ = 0;
+    return std::exchange(operations_, {});
+  }
   bool empty() const { return operations_.empty(); }
   /// Keys and values.
   std::size_t bytes() const { return bytes_; }

@@ -24,9 +24,9 @@ const std::vector<NamedMutant>& all_mutants() {
     const auto driver = add("driver", {"snapshot_misses_family", "snapshot_uncommitted_conf", "install_in_two_steps", "compact_above_applied",
                                        "stale_boot_accepted", "wiped_keeps_id", "tombstone_ignored", "destroyed_uncommitted", "read_before_applied",
                                        "gated_early", "persisted_early", "sync_error_ignored", "retry_new_stamp", "hard_state_apart",
-                                       "read_at_follower", "gone_uncommitted", "satisfied_early"});
+                                       "read_at_follower", "gone_uncommitted", "satisfied_early", "compact_above_stored"});
     static_assert(static_cast<int>(raft::Mutant::kCount) == 18 && static_cast<int>(group::Mutant::kCount) == 20 &&
-                  static_cast<int>(metadata::state::Mutant::kCount) == 9 && static_cast<int>(DriverMutant::kCount) == 18);
+                  static_cast<int>(metadata::state::Mutant::kCount) == 9 && static_cast<int>(DriverMutant::kCount) == 19);
     static_cast<void>(raft + group + state + driver);
     return list;
   }();

@@ -33,6 +33,7 @@ enum class DriverMutant : uint8_t {
   kReadAtFollower,         // a follower answers a linearizable read from what it has
   kGoneUncommitted,        // a replica that asks is told that it is gone by a configuration that is not committed
   kSatisfiedEarly,         // a shard is said to be where the ring wants it while it is on the way
+  kCompactAboveStored,     // the log is cut above what the store has of what is applied
   kCount,
 };
 inline DriverMutant active_driver_mutant = DriverMutant::kNone;

@@ -16,7 +16,7 @@ using namespace raft;
 using raft::raw;
 
 World::World(const Options& o, uint64_t seed)
-    : options(o), random(seed), net_random(seed ^ 0x11), fault_random(seed ^ 0x22), work_random(seed ^ 0x33),
+    : options(o), random(seed), net_random(seed ^ 0x11), fault_random(seed ^ 0x22), work_random(seed ^ 0x33), behind_random(seed ^ 0x44), behind(behind_random.chance(0.5)),
       shards(*metadata::Shards::make(static_cast<uint32_t>(o.shards))), directory(o.shards + 1), membership(events, directory, o.shards + 1) {}
 World::~World() = default;
 
@@ -26,7 +26,7 @@ Incarnation World::new_incarnation() {
   return made;
 }
 
-Node::Node(World& world, size_t number) : world_(world), number_(number), store_(std::make_unique<Store>()) {
+Node::Node(World& world, size_t number) : world_(world), number_(number), store_(std::make_unique<Store>()), rows_(std::make_unique<kv::WriteBehind>(*store_)) {
   const double spread = static_cast<double>(world_.random.below(2'001)) / 1'000 - 1;
   rate_ = 1 + world_.options.drift * spread;
   clock_base_ = Time{static_cast<int64_t>(world_.random.below(1'000'000'000'000))};
@@ -45,6 +45,7 @@ void Node::format(const Incarnation& incarnation, kv::Batch rows) {
 
 void Node::format(const group::Identity& identity, kv::Batch rows) {
   store_ = std::make_unique<Store>();
+  rows_ = std::make_unique<kv::WriteBehind>(*store_);
   rows.put(kv::Family::kRaft, group::identity_key(), group::encode(identity));
   require(store_->write(rows, kv::Durability::kSynced).has_value(), "simulator", "write");
   identity_ = identity;
@@ -135,6 +136,7 @@ void Node::crash() {
   doomed_ = false;
   crash_point_ = Point::kNone;
   store_->crash(world_.random.chance(0.5) ? 0 : world_.random.below(store_->unsynced() + 1));
+  rows_ = std::make_unique<kv::WriteBehind>(*store_);
   inbox_.clear();
   inbox_frames_ = 0;
   turn_scheduled_ = false;
@@ -290,6 +292,7 @@ void Node::housekeeping() {
   next_housekeeping_ = now_ + (clients ? ms(20) : ms(100));
   if (clients) expire();
   membership_turn();
+  if (rows_->bytes() > 0 && world_.events.now() - behind_since_ >= ms(300)) flush_rows();
   if (now_ < next_slow_housekeeping_) return;
   next_slow_housekeeping_ = now_ + ms(100);
   for (const auto& g : groups_) {

@@ -32,6 +32,7 @@
 #include "tests/sim/whole/membership.h"
 #include "tests/sim/whole/oracle.h"
 #include "tests/sim/whole/options.h"
+#include "storage/kv/write_behind.h"
 #include "tests/sim/whole/store.h"
 
 namespace kraken::sim::whole {
@@ -52,7 +53,8 @@ struct World {
 
   Options options;
   EventQueue events;
-  Random random, net_random, fault_random, work_random;  // apart, so that one fault less changes little else
+  Random random, net_random, fault_random, work_random, behind_random;  // apart, so that one fault less changes little else
+  const bool behind;                           // turns of apply may wait for the store, as in production; else none does
   metadata::Shards shards;
   Directory directory;
   Membership membership;                       // as the log has it; no node reads it
@@ -91,7 +93,11 @@ class Node {
   bool frozen() const { return world_.events.now() < frozen_until_; }
   const Incarnation& incarnation() const { return identity_.incarnation; }
   const group::Identity& identity() const { return identity_; }
-  const Store& store() const { return *store_; }
+  /// With everything that was applied.
+  const Store& store() {
+    flush_rows();
+    return *store_;
+  }
 
   /// An empty disk becomes this node's, with these rows.
   void format(const Incarnation& incarnation, kv::Batch rows);
@@ -177,6 +183,8 @@ class Node {
   void persisted(const std::map<ShardId, raft::Seq>& done);
   void start_apply();
   void apply_some();
+  void flush_rows();
+  void clear_rows();
   struct Done {
     ShardId shard;
     ReplicaId self{};
@@ -285,6 +293,8 @@ class Node {
   World& world_;
   size_t number_;
   std::unique_ptr<Store> store_;
+  std::unique_ptr<kv::WriteBehind> rows_;      // what was applied, before the store
+  Time behind_since_{};                        // something may wait since then
   Status status_ = Status::kDown;
   bool damaged_ = false;
   uint64_t boot_ = 0;  // counts processes; what belongs to an earlier one is dropped
@@ -413,6 +423,7 @@ struct Node::Group {
   std::vector<Origin> reads;
   Time stamped{};
   Index applied{};               // as the loop knows it
+  Index stored{};                // what the store has of it
   group::AppliedState state;     // the applier's
   std::multimap<Index, Question> waiting;
   bool compacting = false, stopped = false;

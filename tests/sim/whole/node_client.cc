@@ -62,6 +62,7 @@ void Node::run_query(ShardId shard, const Question& q) {
   const Group* g = group(shard);
   const Duration now = g == nullptr ? Duration{} : g->state.now;
   const Index at = g == nullptr ? Index{} : g->state.index;
+  flush_rows();
   std::string result = machine_->query(shard, q.query, *store_, now);
   if (q.origin_peer != SIZE_MAX) {
     Reply reply{.id = 0, .outcome = Reply::Outcome::kDone};

@@ -48,7 +48,7 @@ void Node::open_group(ShardId shard, ReplicaId self, std::optional<group::Loaded
   Group& g = *made;
   g.deadline = g.core.deadline();
   g.state = log->applied;
-  g.applied = log->applied.index;
+  g.applied = g.stored = log->applied.index;
   g.local = raw(g.applied) != 0;
   g.led = now_;
   groups_[shard.value()] = std::move(made);
@@ -216,6 +216,22 @@ void Node::persisted(const std::map<ShardId, Seq>& done) {
 
 // ---- the applier ----
 
+/// The store gets what was applied.
+void Node::flush_rows() {
+  require(rows_->flush().has_value(), "simulator", "write");
+  for (const auto& g : groups_) {
+    if (!g || g->stored == g->state.index) continue;
+    g->stored = g->state.index;
+    applied_at_.push_back({store_->written(), g->shard, g->stored});
+  }
+}
+
+/// Before and after the store changes by other ways.
+void Node::clear_rows() {
+  flush_rows();
+  require(rows_->clear().has_value(), "simulator", "write");
+}
+
 void Node::start_apply() {
   if (applying_ || apply_queue_.empty() || doomed_) return;
   applying_ = true;
@@ -230,16 +246,19 @@ void Node::apply_some() {
   std::deque<Job> jobs;
   jobs.swap(apply_queue_);
   std::map<ShardId, Done> done;
-  group::ApplyTurn turn(*store_, *machine_, sessions_);
+  group::ApplyTurn turn(*rows_, *machine_, sessions_);
   const auto finish = [&] {
     if (turn.empty()) return;
     const auto progress = turn.progress();
-    require(store_->write(turn.take_batch(), kv::Durability::kBuffered).has_value(), "simulator", "write");
+    if (rows_->bytes() == 0) behind_since_ = world_.events.now();
+    require(rows_->write(turn.take_batch()).has_value(), "simulator", "write");
+    for (const auto& [shard, at] : progress) group(shard)->state = at;
+    if (!world_.behind || world_.behind_random.chance(0.2)) flush_rows();
     for (const auto& [shard, at] : progress) {
-      group(shard)->state = at;
-      applied_at_.push_back({store_->written(), shard, at.index});
       machine_->applied(shard, raw(at.index));
-      if (raw(at.index) % kCompareEvery == 0) world_.oracle->rows(number_, shard, at.index, *store_, "applied");
+      if (raw(at.index) % kCompareEvery != 0) continue;
+      flush_rows();
+      world_.oracle->rows(number_, shard, at.index, *store_, "applied");
     }
   };
   for (Job& job : jobs) {
@@ -333,6 +352,7 @@ void Node::offer_snapshot(ShardId shard, ReplicaId peer) {
   Group* g = group(shard);
   if (g == nullptr) return;
   in::SnapReady ready{peer, {}, false};
+  flush_rows();
   const auto at = group::load_applied(*store_, shard);
   const Core::View v = g->core.view();
   if (at && raw(at->index) != 0 && at->index + 1 >= v.first && at->index <= v.commit && !g->installing && !world_.random.chance(0.05)) {
@@ -382,6 +402,7 @@ void Node::try_install() {
     if (reached(Point::kBeforeInstall)) return;
     const Group::Offer offer = std::move(*g->arrived);
     g->arrived.reset();
+    clear_rows();
     auto import = store_->begin_import(g->shard);
     require(import.has_value(), "simulator", "import");
     for (const auto& [family, key, value] : offer.rows) require((*import)->add(family, key, value).has_value(), "simulator", "import");
@@ -399,6 +420,7 @@ void Node::try_install() {
     const auto at = group::load_applied(*store_, g->shard);
     if (!sessions || !at) violated("12 snapshots", "what was installed cannot be read");
     g->state = *at;
+    g->stored = at->index;
     machine_->restored(g->shard, *store_);
     input([this, shard = g->shard, self = g->core.self(), meta = offer.meta] { installed(shard, self, meta, true); });
   }
@@ -430,7 +452,7 @@ void Node::compact(Group& g) {
   const Core::View v = g.core.view();
   if (o.compact_every == 0 || g.compacting || g.installing || g.stopped) return;
   if (raw(v.last) + 1 < raw(v.first) + o.compact_every + o.compact_keep) return;
-  Index target = mutant(DriverMutant::kCompactAboveApplied) ? v.commit : g.applied;
+  Index target = mutant(DriverMutant::kCompactAboveApplied) ? v.commit : mutant(DriverMutant::kCompactAboveStored) ? g.applied : std::min(g.applied, g.stored);
   target = std::min(target, v.last - o.compact_keep);
   for (const auto& [id, offer] : g.offers) target = std::min(target, offer.meta.index);
   const auto term = g.core.term_at(target);

@@ -91,8 +91,11 @@ void Node::take_state(SystemState state) {
 bool Node::heard_of_ring(const Packet& packet) {
   if (!system_ || !packet.ring) return false;
   const uint64_t before = system_->revision;
-  const RingNode* row = packet.ring->member(label_of(packet.from), world_.selves[packet.incarnation_tag].memory.incarnation);
-  if (row && row->state != NodeState::kDead) system_changed(*packet.ring);
+  const auto in = [&](size_t node, const Incarnation& incarnation) {
+    const RingNode* row = packet.ring->member(label_of(node), incarnation);
+    return row && row->state != NodeState::kDead;
+  };
+  if (in(packet.from, world_.selves[packet.incarnation_tag].memory.incarnation) && in(number_, identity_.incarnation)) system_changed(*packet.ring);
   return system_->revision != before;
 }
 

@@ -199,6 +199,7 @@ void Node::destroy(Group& g, uint64_t min_sequence) {
   for (Question& q : std::exchange(c.reads, {})) read_elsewhere(c, std::move(q));
   tombstones_[shard.value()] = min_sequence;
   destroying_.insert(shard);
+  clear_rows();
   std::erase_if(applied_at_, [&](const AppliedAt& one) { return one.shard == shard; });
   groups_[shard.value()].reset();
   // Behind what was to be written before; what was to be applied is skipped.
@@ -208,6 +209,7 @@ void Node::destroy(Group& g, uint64_t min_sequence) {
   item.extra = group::destroy_rows(shard, min_sequence);
   item.after = [this, shard] {
     destroying_.erase(shard);
+    clear_rows();
     require(sessions_.load(shard, *store_).has_value(), "simulator", "sessions");
     machine_->restored(shard, *store_);
   };

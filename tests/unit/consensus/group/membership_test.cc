@@ -189,8 +189,8 @@ net::Task<Welcome> shake(std::string host, Hello hello) {
   co_return welcome;
 }
 
-// What a peer shows as the ring is believed before the peer is judged, so it must be of this cluster, newer, and name who shows it.
-TEST(Membership, ARingThatIsShownIsTakenIfItIsNewerAndNamesWhoShowsIt) {
+// What a peer shows as the ring is believed before the peer is judged, so it must be of this cluster, newer, and name both.
+TEST(Membership, ARingThatIsShownIsTakenIfItIsNewerAndNamesBothSides) {
   Cluster cluster;
   cluster.start_all();
   Hello hello{.token = cluster.node_options(0).cluster_token, .from = "node1", .to = "node0", .shards = cluster.node_options(0).shards,
@@ -224,6 +224,10 @@ TEST(Membership, ARingThatIsShownIsTakenIfItIsNewerAndNamesWhoShowsIt) {
   for (RingNode& row : other.nodes)
     if (row.label == "node1") row.incarnation = Incarnation::random();
   not_taken(other, "without who shows it");
+  other = newer;
+  for (RingNode& row : other.nodes)
+    if (row.label == "node0") row.incarnation = Incarnation::random();
+  not_taken(other, "without who is shown it");
   Hello wrong = hello;
   wrong.ring = "what?";
   EXPECT_NE(say(wrong).reason.find("cannot be read"), std::string::npos);
