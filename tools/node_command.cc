@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <thread>
 
+#include <sched.h>
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
@@ -53,6 +54,15 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/// A thread that is woken waits its turn instead of driving out one that runs: what it is woken for has become more by then. A node is
+/// many threads that hand each other work, so under load that is a tenth of its time (docs/performance.md); with an idle core it
+/// changes nothing. For all threads that come after. Whoever started the process with another policy knows why.
+void prefer_batches() {
+  if (::sched_getscheduler(0) != SCHED_OTHER) return;
+  const sched_param none{};
+  if (::sched_setscheduler(0, SCHED_BATCH, &none) != 0) log::warn("node.scheduler", "errno={} The usual policy stays", errno);
+}
+
 /// Says whom the node waits for, after a second and again every ten, and when it is ready.
 class Narrator {
  public:
@@ -91,6 +101,7 @@ int run_node(const Words& words) {
   configure_log(loaded->config.log, "node " + *label);
   for (const std::string& warning : loaded->warnings) log::warn("config.ignored", "{}", warning);
   raise_descriptor_limit();
+  prefer_batches();
   auto opened = node::Node::open(std::move(loaded->config), kVersion);
   if (!opened) return report(opened.error(), "node " + *label);
   const std::unique_ptr<node::Node> node = *std::move(opened);

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Push to any node, pull through any agent, peer to peer."""
+import os
 import sys
 
 from kraken_cluster import Cluster, digest_of, random_bytes, run_tests, wait_for
@@ -34,6 +35,15 @@ def test_any_node_takes_any_request(kraken):
             for other in cluster.nodes:
                 for k in range(3):
                     assert other.get_tag(f"team/x:t{k}").body.decode() == manifest
+
+
+def test_every_thread_of_a_node_waits_its_turn_and_an_agents_do_not(kraken):
+    with Cluster(kraken, nodes=1, agents=1) as cluster:
+        cluster.start()
+        for daemon, policy in ((cluster.nodes[0], os.SCHED_BATCH), (cluster.agents[0], os.SCHED_OTHER)):
+            threads = os.listdir(f"/proc/{daemon.process.pid}/task")
+            assert len(threads) > 3, threads
+            assert {os.sched_getscheduler(int(thread)) for thread in threads} == {policy}, daemon.name
 
 
 def test_tag_pushed_again_serves_the_new_digest_on_every_node(kraken):
