@@ -37,7 +37,7 @@ TEST(Reads, ManyShareARoundOnEveryNode) {
   RecordProperty("rounds", static_cast<int>(took));
   EXPECT_GE(reads.value() - reads_before, kReads);
   EXPECT_GT(took, 0);
-  EXPECT_LT(took, kReads / 10.0);
+  EXPECT_LT(took, kReads / 3.0);  // 50 to 350 where much else runs
   // A new leader begins its term with one; on a slow machine there may be some.
   const auto after = cluster.node(cluster.leader(kShard)).status(kShard);
   EXPECT_LE(after.last - before.last, after.term - before.term) << "no read is an entry";
