@@ -1,5 +1,6 @@
 // kraken node and kraken agent: the two daemons.
 
+#include <cerrno>
 #include <cstdio>
 #include <thread>
 

@@ -17,9 +17,9 @@ const WriteBehind::Row* WriteBehind::find(const NameView& name) const {
   if (const auto found = young_.find(name); found != young_.end()) return &found->second;
   const auto found = old_.find(name);
   if (found == old_.end()) return nullptr;
-  const Row& row = found->second;  // where it is, in whatever map
-  keep(old_.extract(found));
-  return &row;
+  auto node = old_.extract(found);
+  make_room();
+  return &young_.insert(std::move(node)).position->second;
 }
 
 Result<std::optional<std::string>> WriteBehind::get(Family family, std::string_view key) const {
@@ -30,10 +30,9 @@ Result<std::optional<std::string>> WriteBehind::get(Family family, std::string_v
   // Only the owner changes rows, and it is here.
   KR_TRY(std::optional<std::string> value, store_.get(family, key));
   if (bytes_of(key, value) > kRowBytes) return value;
-  Rows one;
-  one.emplace(Name{family, std::string(key)}, Row{.value = value, .read = true});
   const std::scoped_lock lock(mutex_);
-  keep(one.extract(one.begin()));
+  make_room();
+  young_.emplace(Name{family, std::string(key)}, Row{.value = value, .read = true});
   return value;
 }
 
@@ -45,12 +44,10 @@ Result<> WriteBehind::scan(Family family, std::string_view from, std::string_vie
   return store_.scan(family, from, to, reverse, each);
 }
 
-void WriteBehind::keep(Rows::node_type row) const {
-  if (young_.size() >= kRows / 2) {
-    old_ = std::move(young_);
-    young_.clear();
-  }
-  young_.insert(std::move(row));
+void WriteBehind::make_room() const {
+  if (young_.size() < kRows / 2) return;
+  old_ = std::move(young_);
+  young_.clear();
 }
 
 void WriteBehind::put(Batch::Operation operation) {
@@ -99,7 +96,9 @@ Result<> WriteBehind::flush_locked() const {
   KR_CHECK(store_.write(batch, Durability::kBuffered));
   while (!waiting_.empty()) {
     auto row = waiting_.extract(waiting_.begin());
-    if (row.mapped().read && bytes_of(row.key().key, row.mapped().value) <= kRowBytes) keep(std::move(row));
+    if (!row.mapped().read || bytes_of(row.key().key, row.mapped().value) > kRowBytes) continue;
+    make_room();
+    young_.insert(std::move(row));
   }
   waiting_rows_.fill(0);
   bytes_ = 0;

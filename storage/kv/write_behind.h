@@ -71,7 +71,7 @@ class WriteBehind final : public View {
 
   // REQUIRES: mutex_ is held.
   const Row* find(const NameView& name) const;
-  void keep(Rows::node_type row) const;
+  void make_room() const;
   void put(Batch::Operation operation);
   Result<> flush_locked() const;
 

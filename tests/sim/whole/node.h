@@ -26,13 +26,13 @@
 #include "consensus/raft/core.h"
 #include "src/metadata/machine.h"
 #include "src/metadata/port.h"
+#include "storage/kv/write_behind.h"
 #include "tests/sim/event_queue.h"
 #include "tests/sim/random.h"
 #include "tests/sim/whole/links.h"
 #include "tests/sim/whole/membership.h"
 #include "tests/sim/whole/oracle.h"
 #include "tests/sim/whole/options.h"
-#include "storage/kv/write_behind.h"
 #include "tests/sim/whole/store.h"
 
 namespace kraken::sim::whole {
